@@ -1,0 +1,84 @@
+# The only front door. `make check` is what CI runs (.ci/run).
+#
+# EXAMPLE=breast-cancer      which example `make demo` runs (default digits)
+# RUN_DIR=path               where the demo leaves its results (default runs/<time>-<example>)
+# PYTHON=python3.12          which Python makes .venv (default python3.11 where it works)
+# PIP_EXTRA_INDEX_URL, ...   pip's own variables work, e.g. to choose a CPU-only build of torch
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+EXAMPLE ?= digits
+PYTEST_ARGS ?=
+PY := .venv/bin/python
+STAMP := .venv/.installed
+GROUPS := sn sl license compose examples dev
+PROTOC := .cache/protoc/bin/python
+
+.PHONY: help setup demo test check lint types imports generated fmt contracts proto freeze clean
+
+help:            ## list targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */  make \1\t/' | expand -t 20
+
+setup: $(STAMP)  ## make .venv with all that is needed (the other targets do so by themselves)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(PY) || { \
+	    python="$(PYTHON)"; \
+	    for each in $${python:-python3.11 python3 python3.12 python3.13}; do \
+	        if $$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	        then found=$$each; break; fi; \
+	    done; \
+	    test -n "$${found:-}" || { echo "setup: no Python 3.11 or newer found; name one with PYTHON=..."; exit 1; }; \
+	    echo "setup: making .venv with $$($$found --version)"; \
+	    $$found -m venv .venv; }
+	@echo "setup: installing packages (the first time this takes a few minutes)"
+	@$(PY) -m pip install -qq -U --disable-pip-version-check 'pip>=25.1'
+	@$(PY) -m pip install -qq -c constraints.txt $(GROUPS:%=--group %)
+	@$(PY) -m pip install -qq --no-deps -e .
+	@touch $@
+	@echo "setup: done"
+
+demo: setup      ## train a swarm of real processes on real data; EXAMPLE=digits or breast-cancer
+	@$(PY) -m examples.run $(EXAMPLE) $(if $(RUN_DIR),--run-dir $(RUN_DIR))
+
+test: setup      ## all tests
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+check: setup lint types imports generated test  ## lint, types, imports, generated files, tests
+
+lint: setup      ## ruff
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+
+types: setup     ## mypy --strict
+	$(PY) -m mypy
+
+imports: setup   ## architecture contracts (import-linter)
+	.venv/bin/lint-imports
+
+generated: setup ## committed contract artifacts match their sources (needs npm)
+	$(PY) -m contracts.compile --check
+
+fmt: setup       ## format and mend what can be mended
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+contracts: setup ## compile contracts/src into contracts/artifacts (needs npm)
+	$(PY) -m contracts.compile
+
+# An old protoc on purpose: what it generates loads under every protobuf from 3.20 to the newest.
+proto: setup     ## generate swarmlearning/wire/swarm_pb2.py from swarm.proto
+	@test -x $(PROTOC) || { $(PY) -m venv .cache/protoc; \
+	    $(PROTOC) -m pip install -qq grpcio-tools==1.51.3 'protobuf<5' 'setuptools<81'; }
+	$(PROTOC) -m grpc_tools.protoc -I . --python_out=. --pyi_out=. swarmlearning/wire/swarm.proto
+
+freeze: setup    ## pin in constraints.txt what is installed now
+	@{ echo "# What the dependency groups of pyproject.toml pull in, pinned. Made by: make freeze"; \
+	    $(PY) -m pip freeze --exclude-editable | sed -E '/^#/d; /@ /d; s/\+cpu$$//'; } > .constraints.tmp
+	@mv .constraints.tmp constraints.txt
+
+clean:           ## remove caches and build leftovers; .venv and runs/ stay
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache dist build
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

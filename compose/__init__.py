@@ -1,0 +1,1 @@
+"""Starting a swarm on one's own machines: certificates, process sets. Imports no service."""

@@ -1,0 +1,212 @@
+"""A whole swarm on this machine, every node a process of its own.
+
+    python -m compose.local run --nodes 3 --min-peers 2 -- python my_train.py --node {index}
+    python -m compose.local up                       license server and SN, until Ctrl-C or `down`
+    python -m compose.local status --json            who runs, where, which round, who leads
+    python -m compose.local logs sl-2 -f             a node's log
+    python -m compose.local down                     stop what runs
+
+`run` starts a license server, the sentinel SN, and for each node an SL and one process of your
+program, and waits for them. In the program's words {index} (1 to N), {nodes}, {min_peers},
+{contract}, {node_dir} and {run_dir} are filled in; its environment has NODE_ID, MIN_PEERS,
+SCRATCH_DIR, MODEL_DIR and what SwarmCallback needs. Everything is kept in the run folder.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from compose import run_folder, status
+from compose.output import JsonOutput, Output, TextOutput
+from compose.plan import Request
+from compose.processes import last_lines
+from compose.session import Options, run_session
+from services.common.errors import ConfigError, NotFoundError, SwarmError
+from services.common.ids import DEFAULT_CONTRACT
+
+DOWN_SECONDS = 40.0
+"""How long `down` lets a swarm stop in order before it kills it."""
+LOOK_SECONDS = 0.2
+LOG_LINES = 50
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code.
+
+    0: all went well. 1: a node failed, or the run was stopped before its end. 2: wrong arguments
+    or certificates, port or folder taken. 3 to 5: as in ``services.common.errors``. 130, 143:
+    stopped by Ctrl-C, SIGTERM.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    program: list[str] = []
+    if "--" in given:
+        at = given.index("--")
+        given, program = given[:at], given[at + 1 :]
+    options = _parser().parse_args(given)
+    try:
+        code: int = COMMANDS[options.command](options, tuple(program))
+    except SwarmError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return exc.exit_code
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return code
+
+
+def _run(options: argparse.Namespace, program: tuple[str, ...]) -> int:
+    if not program:
+        raise ConfigError(
+            "no program: name it after --, e.g. python -m compose.local run --nodes 3 "
+            "--min-peers 2 -- python my_train.py --node {index}"
+        )
+    if options.nodes < 1:
+        raise ConfigError(f"--nodes {options.nodes}: a run needs at least 1")
+    return _session(options, program, options.min_peers or options.nodes)
+
+
+def _up(options: argparse.Namespace, program: tuple[str, ...]) -> int:
+    if program:
+        raise ConfigError("up starts no program: use run")
+    return _session(options, (), 1)
+
+
+def _session(options: argparse.Namespace, program: tuple[str, ...], min_peers: int) -> int:
+    request = Request(
+        options.nodes, min_peers, program, options.contract, options.quorum_seconds
+    )  # fmt: skip
+    label = Path(program[-1] if len(program) == 1 else program[1]).stem if program else "up"
+    output: Output = JsonOutput(sys.stdout) if options.json else TextOutput(sys.stdout)
+    asked = Options(
+        request, options.run_dir, label, options.certs, options.license_port,
+        options.sn_p2p_port, options.sn_api_port, tuple(options.sl_port or ()),
+        getattr(options, "wait_for_return", False),
+    )  # fmt: skip
+    return asyncio.run(run_session(asked, output)).exit_code
+
+
+def _status(options: argparse.Namespace, _program: tuple[str, ...]) -> int:
+    state = asyncio.run(status.read(options.run_dir or run_folder.latest()))
+    if options.json:
+        print(json.dumps(state, indent=1))
+    else:
+        print("\n".join(status.table(state)))
+    return 0
+
+
+def _logs(options: argparse.Namespace, _program: tuple[str, ...]) -> int:
+    run_dir = options.run_dir or run_folder.latest()
+    logs = {path.stem: path for path in sorted((run_dir / "logs").glob("*.log"))}
+    if not options.node:
+        for name, path in logs.items():
+            print(f"==> {name} ({path})", *last_lines(path, 5), sep="\n")
+        return 0
+    if options.node not in logs:
+        raise NotFoundError(f"no log of {options.node!r} in {run_dir}; there are {', '.join(logs)}")
+    if options.follow:
+        _follow(logs[options.node], run_dir)
+    else:
+        print("\n".join(last_lines(logs[options.node], LOG_LINES)))
+    return 0
+
+
+def _follow(path: Path, run_dir: Path) -> None:
+    """Print a log as it grows, until the run ends or Ctrl-C."""
+    with path.open("rb") as log:
+        while True:
+            running = run_folder.is_running(run_dir)
+            sys.stdout.write(log.read().decode(errors="replace"))
+            sys.stdout.flush()
+            if not running:
+                return
+            time.sleep(LOOK_SECONDS)
+
+
+def _down(options: argparse.Namespace, _program: tuple[str, ...]) -> int:
+    run_dir = options.run_dir or run_folder.latest()
+    run_folder.read_state(run_dir)
+    if not run_folder.is_running(run_dir):
+        print(f"nothing runs in {run_dir}")
+        return 0
+    pid = run_folder.pid_of(run_dir)
+    for number, patience in ((signal.SIGTERM, DOWN_SECONDS), (signal.SIGKILL, DOWN_SECONDS)):
+        _signal(pid, number)
+        if _ended_within(run_dir, patience):
+            print(f"stopped the swarm in {run_dir}")
+            return 0
+    raise SwarmError(f"the swarm in {run_dir} (pid {pid}) does not stop")
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return  # it ended just now
+    except PermissionError as exc:
+        raise ConfigError(f"process {pid} belongs to another user") from exc
+
+
+def _ended_within(run_dir: Path, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not run_folder.is_running(run_dir):
+            return True
+        time.sleep(LOOK_SECONDS)
+    return False
+
+
+COMMANDS = {"run": _run, "up": _up, "status": _status, "logs": _logs, "down": _down}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m compose.local", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__,
+    )  # fmt: skip
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="train: SN, SLs and your program; ends with them")
+    _start_options(run, nodes=3)
+    run.add_argument("--min-peers", type=int, default=0, help="a round needs; default: all")
+    run.add_argument(
+        "--wait-for-return", action="store_true",
+        help="go on waiting when fewer than --min-peers are left, instead of stopping",
+    )  # fmt: skip
+    run.usage = "%(prog)s [options] -- PROGRAM [ARGUMENT ...]"
+    up = commands.add_parser("up", help="license server and SN (and SLs); stays until stopped")
+    _start_options(up, nodes=0)
+    for name, what in (
+        ("status", "per node: pid, uid, ports, state, round, leader"),
+        ("logs", "the logs' ends, or one node's log"),
+        ("down", "stop what runs in a run folder"),
+    ):
+        command = commands.add_parser(name, help=what)
+        command.add_argument("--run-dir", type=Path, help="default: the one that runs, or the last")
+        if name == "status":
+            command.add_argument("--json", action="store_true", help="for programs")
+        if name == "logs":
+            command.add_argument("node", nargs="?", help="e.g. sl-2; default: a bit of all")
+            command.add_argument("-f", "--follow", action="store_true", help="as it grows")
+    return parser
+
+
+def _start_options(parser: argparse.ArgumentParser, nodes: int) -> None:
+    add = parser.add_argument
+    add("--nodes", type=int, default=nodes, help=f"SL nodes; default {nodes}")
+    add("--run-dir", type=Path, help="new or empty folder; default runs/<time>-<program>")
+    add("--json", action="store_true", help="print JSON lines (status, result) for programs")
+    add("--contract", default=DEFAULT_CONTRACT, help="training contract; made if need be")
+    add("--quorum-seconds", type=float, help="SL_WAIT_FOR_FULL_QUORUM_SECONDS")
+    add("--certs", type=Path, help="your certificates, as compose.certs lays them out")
+    add("--license-port", type=int, default=0, help="default: a free port, as for all")
+    add("--sn-p2p-port", type=int, default=0)
+    add("--sn-api-port", type=int, default=0)
+    add("--sl-port", type=int, action="append", help="once per node")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,285 @@
+"""What a swarm on this machine consists of: every process with its command, environment and ports.
+
+Pure: paths, ports and UIDs come in, plans come out; nothing is started or written here.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from services.common.errors import ConfigError
+from services.common.ids import DEFAULT_CONTRACT, is_contract_name
+
+LOOPBACK = "127.0.0.1"
+REPOSITORY = Path(__file__).resolve().parent.parent
+"""Where ``services`` is imported from."""
+
+OTHER_SWARMS = frozenset(
+    {
+        "SN_API_SERVICE", "SN_ETH_P2P_SERVICE", "SL_FS_SERVICE", "SENTINEL_NODE_IP",
+        "SENTINEL_API_SERVICE", "SWARM_ID_CACERT",
+        "SWARM_LICENSE_AUTOPASSJ_SERVER_SECONDARY_IP",
+    }
+)  # fmt: skip
+"""Variables that would point a node at a swarm other than ours; not passed on."""
+
+
+class Kind(StrEnum):
+    """What a process is."""
+
+    LICENSE = "LIC"
+    SN = "SN"
+    SL = "SL"
+    ML = "ML"
+    JOB = "JOB"
+    """Runs beside the swarm and is no part of it (an example's central training)."""
+
+
+STOP_ORDER = ((Kind.ML, Kind.JOB), (Kind.SL,), (Kind.SN,), (Kind.LICENSE,))
+"""Who is stopped with whom, first to last."""
+
+SERVICES: Mapping[Kind, tuple[str, ...]] = {
+    Kind.LICENSE: (sys.executable, "-m", "services.license"),
+    Kind.SN: (sys.executable, "-m", "services.sn"),
+    Kind.SL: (sys.executable, "-m", "services.sl"),
+}
+"""Command of each service, as its image starts it. Tests put others in their place."""
+
+READY_LINES: Mapping[Kind, str] = {
+    Kind.LICENSE: "License server ready on port:",
+    Kind.SN: "Starting SWARM-API-SERVER on port:",
+    Kind.SL: "Opening pipes to communicate with user container",
+}
+"""What a service logs once it serves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the user asked for."""
+
+    nodes: int
+    """Number of SL + ML pairs; 0 starts the license server and the SN only."""
+    min_peers: int = 1
+    program: tuple[str, ...] = ()
+    """The ML program, with placeholders; empty starts SLs without ML programs."""
+    contract: str = DEFAULT_CONTRACT
+    quorum_seconds: float | None = None
+    """SL_WAIT_FOR_FULL_QUORUM_SECONDS; None leaves the SL's default."""
+
+    def check(self) -> None:
+        """Check what cannot work.
+
+        Raises:
+            ConfigError: says which value and why.
+        """
+        if not 0 <= self.nodes <= 64:
+            raise ConfigError(f"--nodes {self.nodes}: must be from 0 to 64 on one machine")
+        if self.program and not 1 <= self.min_peers <= self.nodes:
+            raise ConfigError(
+                f"--min-peers {self.min_peers}: must be from 1 to --nodes ({self.nodes}), "
+                "otherwise no round can ever be merged"
+            )
+        if not is_contract_name(self.contract):
+            raise ConfigError(f"--contract {self.contract!r}: 1 to 160 characters and no '/'")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Folders of one run."""
+
+    run: Path
+    scratch: Path
+    """For model files and FIFOs; on a tmpfs where there is one. Removed at the end."""
+    certs: Path
+    """Certificates in gen-cert's layout."""
+
+    def log(self, name: str) -> Path:
+        """A node's log file."""
+        return self.run / "logs" / f"{name}.log"
+
+    def node(self, name: str) -> Path:
+        """A node's own folder; what an ML program writes there stays."""
+        return self.run / "nodes" / name
+
+    def result(self, index: int) -> Path:
+        """Where the SL of pair ``index`` (from 1) writes how its training ended."""
+        return self.node(f"sl-{index}") / "result.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """TCP ports, all on loopback."""
+
+    license: int
+    sn_p2p: int
+    sn_api: int
+    sl: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """One process to start."""
+
+    kind: Kind
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    """All of it; nothing is added when it is started."""
+    log: Path
+    cwd: Path
+    uid: str = ""
+    """Its UID in the swarm; an ML program and a job have none."""
+    index: int = 0
+    """Number of its pair, from 1; 0 outside the pairs."""
+    ports: Mapping[str, int] = field(default_factory=dict)
+    ready: str = ""
+    """It is ready once its log holds this; at once when empty."""
+
+
+class Planner:
+    """Makes the plans of one run.
+
+    Args:
+        request: what is wanted.
+        layout: where.
+        ports: chosen, one SL port per pair.
+        uids: of ``sn-1`` and each ``sl-N``.
+        inherited: environment of the composition.
+        cwd: folder in which the user's program starts.
+        services: command table, :data:`SERVICES` unless in tests.
+    """
+
+    def __init__(
+        self, request: Request, layout: Layout, ports: Ports, uids: Mapping[str, str],
+        inherited: Mapping[str, str], cwd: Path,
+        services: Mapping[Kind, tuple[str, ...]] = SERVICES,
+    ) -> None:  # fmt: skip
+        self.request = request
+        self.layout = layout
+        self.ports = ports
+        self.uids = uids
+        self.cwd = cwd
+        self.services = services
+        self._base = {k: v for k, v in inherited.items() if k not in OTHER_SWARMS}
+        self._base["PYTHONUNBUFFERED"] = "1"
+
+    def license(self) -> NodePlan:
+        """The license server."""
+        variables = {
+            "LICENSE_PORT": str(self.ports.license),
+            "LICENSE_DATA_DIR": str(self.layout.node("license")),
+        }
+        return self._service(
+            Kind.LICENSE, "license", "lic-1", variables, {"api": self.ports.license}
+        )
+
+    def sn(self) -> NodePlan:
+        """The sentinel SN."""
+        variables = {
+            "SN_I_AM_SENTINEL": "true",
+            "SN_API_SERVER_PORT": str(self.ports.sn_api),
+            "SN_P2P_LISTEN_PORT": str(self.ports.sn_p2p),
+            "SN_ETH_PORT_EXT": str(self.ports.sn_p2p),
+            "SN_DATA_DIR": str(self.layout.node("sn-1") / "chain"),
+        }
+        ports = {"p2p": self.ports.sn_p2p, "api": self.ports.sn_api}
+        return self._service(Kind.SN, "sn-1", "sn-1", variables, ports)
+
+    def sl(self, index: int) -> NodePlan:
+        """The SL of a pair."""
+        name = f"sl-{index}"
+        port = self.ports.sl[index - 1]
+        variables = {
+            "SN_NODE_IP": LOOPBACK,
+            "SN_API_SERVER_PORT": str(self.ports.sn_api),
+            "SL_FS_PORT": str(port),
+            "SL_FS_LISTEN_PORT": str(port),
+            "SL_STORE_DIR": str(self.layout.scratch / name / "store"),
+            "SL_RESULT_FILE": str(self.layout.result(index)),
+            **self.channels(index),
+        }
+        if self.request.quorum_seconds is not None:
+            variables["SL_WAIT_FOR_FULL_QUORUM_SECONDS"] = str(self.request.quorum_seconds)
+        own = self.layout.certs / f"{name}-cert.pem"
+        certificate = name if own.exists() else "sl-1"
+        return self._service(Kind.SL, name, certificate, variables, {"fs": port}, index)
+
+    def ml(self, index: int) -> NodePlan:
+        """The user's program of a pair."""
+        name = f"ml-{index}"
+        variables = {
+            "NODE_ID": name,
+            "MIN_PEERS": str(self.request.min_peers),
+            **self.channels(index),
+        }
+        return self.program(Kind.ML, name, self.request.program, index, variables)
+
+    def job(self, name: str, command: Sequence[str]) -> NodePlan:
+        """A program that runs beside the swarm; it knows the same placeholders."""
+        return self.program(Kind.JOB, name, command, 0, {})
+
+    def channels(self, index: int) -> dict[str, str]:
+        """The FIFOs and the hand-over folder of a pair, as both its processes get them."""
+        folder = self.layout.scratch / f"sl-{index}"
+        return {
+            "SL_REQUEST_CHANNEL": str(folder / "request.channel"),
+            "SL_RESPONSE_CHANNEL": str(folder / "response.channel"),
+            "SL_WEIGHTS_DIR": str(folder / "handover"),
+        }
+
+    def program(
+        self, kind: Kind, name: str, command: Sequence[str], index: int, variables: dict[str, str]
+    ) -> NodePlan:
+        """A process of the user's; ``python`` in it is the interpreter that we run on."""
+        folders = [str(Path(sys.executable).parent), self._base.get("PATH", "")]
+        environment = {
+            "OMP_NUM_THREADS": "1",  # N programs share this machine's cores
+            **self._base,
+            "PATH": ":".join(filter(None, folders)),
+            "SCRATCH_DIR": str(self.layout.node(name)),
+            "MODEL_DIR": str(self.layout.node(name)),
+            **variables,
+        }
+        values = {
+            "{index}": str(index),
+            "{nodes}": str(self.request.nodes),
+            "{min_peers}": str(self.request.min_peers),
+            "{contract}": self.request.contract,
+            "{node_dir}": str(self.layout.node(name)),
+            "{run_dir}": str(self.layout.run),
+        }
+        filled = tuple(_fill(word, values) for word in command)
+        return NodePlan(
+            kind, name, filled, environment, self.layout.log(name), self.cwd, index=index
+        )
+
+    def _service(
+        self, kind: Kind, name: str, certificate: str, variables: dict[str, str],
+        ports: dict[str, int], index: int = 0,
+    ) -> NodePlan:  # fmt: skip
+        uid = self.uids.get(name, "")
+        environment = {
+            **self._base,
+            "PYTHONPATH": str(REPOSITORY),
+            "SWARM_ID_KEY": str(self.layout.certs / f"{certificate}-key.pem"),
+            "SWARM_ID_CERT": str(self.layout.certs / f"{certificate}-cert.pem"),
+            "SWARM_ID_CAPATH": str(self.layout.certs / "ca" / "capath"),
+            "SWARM_BIND_IP": LOOPBACK,
+            "THIS_NODE_IP": LOOPBACK,
+            "SWARM_NODE_UID": uid,
+            "SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_IP": LOOPBACK,
+            "SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_PORT": str(self.ports.license),
+            **variables,
+        }
+        return NodePlan(
+            kind, name, self.services[kind], environment, self.layout.log(name),
+            self.layout.node(name), uid, index, ports, READY_LINES[kind],
+        )  # fmt: skip
+
+
+def _fill(word: str, values: Mapping[str, str]) -> str:
+    for placeholder, value in values.items():
+        word = word.replace(placeholder, value)
+    return word

@@ -1,0 +1,142 @@
+"""Whether a run goes on, is finished, or must be stopped. Pure.
+
+A pair survives until its SL or its ML program fails. The swarm survives the loss of pairs for as
+long as ``min_peers`` are left, because rounds can still be merged; with fewer, all would wait for
+ever, so the run ends with words instead, unless the user waits for lost nodes to return.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+ML_GRACE = 10.0
+"""Seconds that an ML program may take to end by itself once its SL is gone."""
+SL_GRACE = 20.0
+"""Seconds that an SL may take to end by itself once its ML program is gone."""
+ENROL_GRACE = 3.0
+"""The same where the ML program never connected: there is nothing to finish."""
+
+
+UNCONNECTED = (
+    "ended without connecting to its SL: the program must create a SwarmCallback (from "
+    "swarmlearning.pyt) and call on_train_begin, on_batch_end, on_epoch_end and on_train_end"
+)
+"""What to tell the user whose program never met its SL."""
+
+
+class Next(StrEnum):
+    """What to do."""
+
+    GO_ON = "go on"
+    FINISHED = "finished"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Half:
+    """An SL or an ML program of a pair."""
+
+    exit_code: int | None
+    """None while it runs."""
+    ended_ago: float = 0.0
+    """Seconds since it ended."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended badly."""
+        return bool(self.exit_code)
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended well."""
+        return self.exit_code == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One organisation's SL and ML program."""
+
+    index: int
+    sl: Half
+    ml: Half
+    enrolled: bool
+    """Whether its SL ever enrolled, i.e. its ML program connected."""
+    unconnected: bool = False
+    """Whether we found that its ML program ended without connecting."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the pair is lost to the swarm."""
+        return self.sl.failed or self.ml.failed or self.unconnected
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A node to stop, because its other half is gone."""
+
+    name: str
+    why: str
+    culprit: str
+    """Which node failed by that; empty where the other half's own failure says it all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do, and why."""
+
+    next: Next
+    reason: str = ""
+    orphans: tuple[Orphan, ...] = ()
+
+
+def judge(
+    pairs: Sequence[Pair], min_peers: int, *, completed: bool, wait_for_return: bool,
+    others_running: bool = False, core_lost: str = "",
+) -> Verdict:  # fmt: skip
+    """Judge the state of a run.
+
+    Args:
+        pairs: all pairs of the run.
+        min_peers: how many a round needs.
+        completed: whether the training contract is completed: no further round comes.
+        wait_for_return: go on waiting below ``min_peers``.
+        others_running: whether anything beside the pairs must end first.
+        core_lost: what happened to the SN, if it is gone.
+    """
+    running = [pair for pair in pairs if _running(pair)]
+    if not running and not others_running:
+        return Verdict(Next.FINISHED)
+    waiting_sls = [pair for pair in pairs if pair.sl.exit_code is None]
+    if core_lost and waiting_sls:
+        return Verdict(Next.STOP, core_lost)
+    left = [pair for pair in pairs if not pair.failed]
+    if len(left) < min_peers and waiting_sls and not completed and not wait_for_return:
+        names = ", ".join(str(pair.index) for pair in pairs if pair.failed)
+        return Verdict(
+            Next.STOP,
+            f"only {len(left)} of {len(pairs)} nodes are left (failed: {names}) and every round "
+            f"needs {min_peers} (--min-peers): no further round can be merged",
+        )
+    return Verdict(Next.GO_ON, orphans=tuple(_orphans(running)))
+
+
+def _running(pair: Pair) -> bool:
+    return pair.sl.exit_code is None or pair.ml.exit_code is None
+
+
+def _orphans(pairs: Sequence[Pair]) -> list[Orphan]:
+    """Halves that outlived their other half for too long."""
+    found: list[Orphan] = []
+    for pair in pairs:
+        sl, ml = f"sl-{pair.index}", f"ml-{pair.index}"
+        if pair.sl.exit_code is not None and pair.sl.ended_ago > ML_GRACE:
+            found.append(Orphan(ml, f"{sl} is gone, and it did not end", ml if pair.sl.ok else ""))
+        elif pair.ml.ok and not pair.enrolled and pair.ml.ended_ago > ENROL_GRACE:
+            found.append(Orphan(sl, UNCONNECTED, ml))
+        elif pair.ml.exit_code is not None and pair.ml.ended_ago > _sl_grace(pair):
+            found.append(Orphan(sl, f"{ml} is gone, and it did not end", sl if pair.ml.ok else ""))
+    return found
+
+
+def _sl_grace(pair: Pair) -> float:
+    return SL_GRACE if pair.enrolled else ENROL_GRACE

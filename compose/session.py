@@ -1,0 +1,164 @@
+"""One swarm from the first check to the last process: :func:`run_session`."""
+
+import asyncio
+import logging
+import os
+import signal
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from compose import certs, ports, report, run_folder, status
+from compose.output import Output
+from compose.plan import LOOPBACK, SERVICES, Kind, Layout, Planner, Request
+from compose.swarm import Swarm
+from services.common.errors import SwarmError
+from services.common.sn_client import SnClient
+
+SN_PATIENCE = 5.0
+"""Seconds for which the SN of this same machine may be silent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """A swarm as asked for."""
+
+    request: Request
+    run_dir: Path | None = None
+    """None: ``runs/<timestamp>-<label>``."""
+    label: str = "swarm"
+    certs: Path | None = None
+    """The user's own certificates in gen-cert's layout; None makes some for this run."""
+    license_port: int = 0
+    sn_p2p_port: int = 0
+    sn_api_port: int = 0
+    sl_ports: tuple[int, ...] = ()
+    """Ports; 0 or none: any free one."""
+    wait_for_return: bool = False
+    jobs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Programs to run beside the swarm, by name."""
+    services: Mapping[Kind, tuple[str, ...]] = field(default_factory=lambda: SERVICES)
+    """Command of each service; others only in tests."""
+
+
+async def run_session(options: Options, output: Output) -> report.Result:
+    """Run a swarm to its end, which with an empty program (`up`) is a signal.
+
+    Whatever happens, nothing is left running: on success, errors, signals, and by
+    :mod:`compose.guard` even when this process is killed.
+
+    Raises:
+        SwarmError: it could not be started at all; nothing was.
+    """
+    options.request.check()
+    path = options.run_dir or run_folder.default_path(options.label, datetime.now(UTC).astimezone())
+    folder = run_folder.claim(path)
+    try:
+        swarm = prepare(options, folder, output)
+        return await _live(swarm, forever=not options.request.program)
+    finally:
+        folder.release()
+
+
+def prepare(options: Options, folder: run_folder.RunFolder, output: Output) -> Swarm:
+    """Choose ports and UIDs, make certificates and folders; starts nothing but the guard.
+
+    Raises:
+        ConfigError: a port is taken or the certificates cannot be used.
+    """
+    pairs = options.request.nodes
+    chosen = ports.choose(
+        pairs, license_port=options.license_port, sn_p2p=options.sn_p2p_port,
+        sn_api=options.sn_api_port, sl=options.sl_ports,
+    )  # fmt: skip
+    logs = folder.path / "logs"
+    logs.mkdir()
+    _log_to(logs / "compose.log")
+    certificates = options.certs.resolve() if options.certs else folder.path / "certs"
+    if options.certs is None:
+        make_certificates(certificates, pairs)
+    identity = status.identity(certificates)
+    scratch = run_folder.make_scratch(folder.path, str(os.getpid()))
+    planner = Planner(
+        options.request, Layout(folder.path, scratch, certificates), chosen,
+        {name: uuid.uuid4().hex for name in ("sn-1", *(f"sl-{i + 1}" for i in range(pairs)))},
+        os.environ, Path.cwd(), options.services,
+    )  # fmt: skip
+    names = [f"ml-{i + 1}" for i in range(pairs) if options.request.program]
+    for name in (*names, *options.jobs):
+        planner.layout.node(name).mkdir(parents=True)
+    for index in range(1, pairs + 1):
+        (scratch / f"sl-{index}").mkdir()
+    client = SnClient(identity, [f"{LOOPBACK}:{chosen.sn_api}"], patience=SN_PATIENCE)
+    return Swarm(planner, folder, client, output, options.jobs, options.wait_for_return)
+
+
+def make_certificates(folder: Path, pairs: int) -> None:
+    """Certificates for one run: every pair is an organisation with a CA of its own."""
+    certs.make_certificates(folder)
+    if pairs > 1:
+        certs.make_certificates(folder, hosts=range(2, pairs + 1), nodes=["sl"])
+
+
+async def _live(swarm: Swarm, forever: bool) -> report.Result:
+    reason = ""
+    with _signals(swarm) as received:
+        try:
+            await swarm.start()
+            if forever:
+                swarm.output.say(f"up; stop it with Ctrl-C. Run folder: {swarm.layout.run}")
+                reason = await swarm.until_told()
+            else:
+                reason = await swarm.until_finished()
+        except SwarmError as exc:
+            reason = str(exc)
+        except asyncio.CancelledError:
+            if not received:
+                await swarm.abandon()
+                raise
+        except BaseException:
+            await swarm.abandon()
+            raise
+        number = received[0] if received else 0
+        if number and not forever:
+            reason = f"{signal.Signals(number).name} received"
+        result = await swarm.close(reason, 0 if forever else number)
+    swarm.output.finish(result, swarm.layout)
+    return result
+
+
+@contextmanager
+def _signals(swarm: Swarm) -> Iterator[list[int]]:
+    """First SIGINT or SIGTERM: cancel the current task; second: kill all processes at once."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    received: list[int] = []
+
+    def on_signal(number: int) -> None:
+        received.append(number)
+        if len(received) > 1:
+            swarm.processes.kill_all()
+        elif task is not None and not swarm.closing:
+            swarm.output.say("stopping (once more to kill)")
+            task.cancel()
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for number in numbers:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield received
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+def _log_to(path: Path) -> None:
+    """Send our own log lines to a file; the terminal is for progress."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s : %(name)s : %(levelname)s : %(message)s"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -1,0 +1,141 @@
+"""Per node: kind, name, PID, UID, ports, state, round, leader or not; as rows, table and JSON."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from compose.plan import LOOPBACK, Kind
+from compose.processes import Node
+from compose.run_folder import is_running, read_state
+from services.common.errors import SwarmError
+from services.common.ids import NodeKind
+from services.common.settings import NodeSettings
+from services.common.sn_api import ContractView
+from services.common.sn_client import SnClient
+from services.common.tls import Identity, load_identity
+
+Row = dict[str, Any]
+COLUMNS = ("name", "kind", "state", "pid", "ports", "round", "leader", "uid")
+
+
+def identity(certs: Path) -> Identity:
+    """The composition's own identity: the operator's, because it reads and creates contracts.
+
+    Raises:
+        ConfigError: the folder holds no usable ``swci-1`` certificate.
+    """
+    settings = NodeSettings.model_construct(
+        swarm_id_key=certs / "swci-1-key.pem", swarm_id_cert=certs / "swci-1-cert.pem",
+        swarm_id_capath=certs / "ca" / "capath", swarm_id_cacert=None,
+    )  # fmt: skip
+    return load_identity(settings, NodeKind.SWCI)
+
+
+def row(node: Node) -> Row:
+    """What the composition itself knows of a node."""
+    plan = node.plan
+    return {
+        "name": plan.name, "kind": plan.kind.value, "state": node.state.value,
+        "pid": node.process.pid, "uid": plan.uid, "ports": dict(plan.ports),
+        "exit_code": node.exit_code, "stopped": node.told, "log": str(plan.log),
+        "round": 0, "rounds": 0, "leader": False,
+    }  # fmt: skip
+
+
+def with_view(rows: Iterable[Row], view: ContractView | None) -> list[Row]:
+    """Rows with what the contract says of each SL.
+
+    ``round`` is the round that is open to the peer, ``rounds`` how many published ones it is part
+    of, ``leader`` whether it leads the open round (nobody does before the quorum).
+    """
+    peers = {peer.uid: peer for peer in view.peers} if view is not None else {}
+    filled: list[Row] = []
+    for one in rows:
+        peer = peers.get(one["uid"])
+        if peer is None or view is None:
+            filled.append(one)
+            continue
+        leader = view.leader == peer.uid
+        filled.append({**one, "round": view.round, "rounds": peer.rounds, "leader": leader})
+    return filled
+
+
+def summary(view: ContractView | None) -> dict[str, Any]:
+    """The contract in a few words."""
+    if view is None:
+        return {"phase": "", "round": 0, "leader": "", "waiting_for": ""}
+    return {
+        "phase": view.phase.value, "round": view.round, "leader": view.leader,
+        "waiting_for": view.waiting_for,
+    }  # fmt: skip
+
+
+async def read(run_dir: Path) -> dict[str, Any]:
+    """The status of a run: its state file, brought up to date by the SN while it runs.
+
+    Raises:
+        NotFoundError: ``run_dir`` is no run folder.
+    """
+    state = read_state(run_dir)
+    if not is_running(run_dir):
+        return _ended(state)
+    view = await _ask(state)
+    if view is not None:
+        state["nodes"] = with_view(state["nodes"], view)
+        state["contract"] = {**state["contract"], **summary(view)}
+    return state
+
+
+def _ended(state: dict[str, Any]) -> dict[str, Any]:
+    """A run whose composition is gone; if it was killed, the state file still says running."""
+    if state["state"] != "finished":
+        state["state"] = "killed"
+        for one in state["nodes"]:
+            if one["state"] != "exited":
+                one["state"] = "gone"
+    return state
+
+
+async def _ask(state: Mapping[str, Any]) -> ContractView | None:
+    try:
+        client = SnClient(
+            identity(Path(state["certs"])), [f"{LOOPBACK}:{state['sn_api']}"], patience=0
+        )
+        try:
+            return (await client.state(state["contract"]["name"])).view
+        finally:
+            await client.close()
+    except SwarmError:
+        return None
+
+
+def table(state: Mapping[str, Any]) -> list[str]:
+    """The status for people."""
+    contract = state["contract"]
+    head = f"{state['run_dir']}: {state['state']}; contract {contract['name']} {contract['phase']}"
+    if contract["waiting_for"]:
+        head += f", waiting for {contract['waiting_for']}"
+    cells = [[_cell(one, column) for column in COLUMNS] for one in state["nodes"]]
+    return [head, *columns([[name.upper() for name in COLUMNS], *cells])]
+
+
+def columns(cells: Sequence[Sequence[str]]) -> list[str]:
+    """Cells as lines, padded to columns."""
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
+
+
+def _cell(one: Mapping[str, Any], column: str) -> str:
+    value = one[column]
+    if column == "state" and value == "exited":
+        return f"exited {one['exit_code']}"
+    if column == "ports":
+        return " ".join(f"{name}:{port}" for name, port in value.items())
+    if column == "leader":
+        return "leader" if value else ""
+    if column == "round":
+        return str(value) if one["kind"] == Kind.SL else ""
+    return str(value)

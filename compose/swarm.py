@@ -1,0 +1,235 @@
+"""The processes of one swarm as a whole: started in order, watched, stopped in order."""
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from compose import policy, progress, report, run_folder, status
+from compose.output import Output
+from compose.plan import Kind, NodePlan, Planner, Request
+from compose.processes import Processes, how_it_ended, remove
+from compose.watch import ContractWatch
+from services.common.errors import RemoteError
+from services.common.ids import DEFAULT_CONTRACT
+from services.common.sn_api import RoundRecord
+from services.common.sn_client import SnClient
+
+READY_SECONDS = 120.0
+"""How long a service may take to be ready, on a slow machine that does much else."""
+TICK_SECONDS = 0.5
+"""Longest time between two looks at everything."""
+LEDGER_SECONDS = 10.0
+"""How long the SN may take to hand out its ledger at the end."""
+
+
+class Swarm:
+    """A swarm that is about to start.
+
+    Args:
+        planner: what to start.
+        folder: the run folder, held by us.
+        client: of our SN.
+        output: where to say what happens.
+        jobs: programs to run beside the swarm, by name.
+        wait_for_return: go on waiting when fewer than ``min_peers`` are left.
+    """
+
+    def __init__(
+        self, planner: Planner, folder: run_folder.RunFolder, client: SnClient, output: Output,
+        jobs: Mapping[str, tuple[str, ...]], wait_for_return: bool,
+    ) -> None:  # fmt: skip
+        self.planner = planner
+        self.layout = planner.layout
+        self.request: Request = planner.request
+        self.folder = folder
+        self.output = output
+        self.jobs = jobs
+        self.wait_for_return = wait_for_return
+        self.failures: dict[str, str] = {}
+        """What we found out ourselves; an exit code says less."""
+        self.closing = False
+        self._phase = "starting"
+        self._changed = asyncio.Event()
+        self._started = time.monotonic()
+        self._pace = progress.Pace()
+        self._saved: dict[str, Any] = {}
+        self.processes = Processes(self._changed.set)
+        self.processes.guard.tell(f"rm {self.layout.scratch}")
+        self.client = client
+        self.watch = ContractWatch(client, self.request.contract, self._changed.set)
+        self.save()
+
+    # --- start
+
+    async def start(self) -> None:
+        """Start everything.
+
+        ML programs and jobs come first, because they load frameworks and data for seconds before
+        they look for their SL. Then the license server, the SN and the SLs, each service ready
+        before the next.
+
+        Raises:
+            RemoteError: the license server or the SN ended or is not ready in time.
+        """
+        indices = range(1, self.request.nodes + 1)
+        programs = [self.planner.ml(index) for index in indices if self.request.program]
+        programs += [self.planner.job(name, command) for name, command in self.jobs.items()]
+        if programs:
+            self.output.say(f"starting {len(programs)} programs")
+        for plan in programs:
+            await self.processes.start(plan)
+        for plan in (self.planner.license(), self.planner.sn()):
+            await self._start_service(plan)
+        if self.request.contract != DEFAULT_CONTRACT:
+            await self.client.create_contract(self.request.contract)
+        if indices:
+            self.output.say(f"starting sl-1 to sl-{len(indices)}")
+        for index in indices:
+            await self.processes.start(self.planner.sl(index))
+        self._phase = "running"
+        self.save()
+
+    async def _start_service(self, plan: NodePlan) -> None:
+        addresses = ", ".join(f"{name} on port {port}" for name, port in plan.ports.items())
+        self.output.say(f"starting {plan.name} ({addresses})")
+        node = await self.processes.start(plan)
+        self.save()
+        try:
+            await self.processes.ready(node, READY_SECONDS)
+        except RemoteError as exc:
+            self.failures[plan.name] = str(exc)
+            raise
+
+    # --- watch
+
+    async def until_finished(self) -> str:
+        """Wait until all pairs ended; return why the run must be stopped before, if so."""
+        watching = asyncio.create_task(self.watch.run())
+        try:
+            while True:
+                verdict = await self._judge()
+                self._show()
+                if verdict.next is policy.Next.FINISHED:
+                    return ""
+                if verdict.next is policy.Next.STOP:
+                    return verdict.reason
+                for orphan in verdict.orphans:
+                    if orphan.culprit:
+                        self.failures.setdefault(orphan.culprit, orphan.why)
+                    await self.processes.stop([self.processes.nodes[orphan.name]], orphan.why)
+                await self._tick()
+        finally:
+            watching.cancel()
+
+    async def until_told(self) -> str:
+        """Show the state until cancelled; return what happened if the license server or SN ends."""
+        watching = asyncio.create_task(self.watch.run())
+        core = [self.processes.nodes[name] for name in ("license", "sn-1")]
+        try:
+            while all(node.alive for node in core):
+                self.save()
+                await self._tick()
+        finally:
+            watching.cancel()
+        return "; ".join(f"{n.name} ended ({how_it_ended(n)})" for n in core if not n.alive)
+
+    async def _tick(self) -> None:
+        try:
+            async with asyncio.timeout(TICK_SECONDS):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+        self._changed.clear()
+
+    async def _judge(self) -> policy.Verdict:
+        nodes = self.processes.nodes
+        pairs = [await self._pair(index) for index in range(1, self.request.nodes + 1)]
+        sn = nodes["sn-1"]
+        return policy.judge(
+            pairs, self.request.min_peers, completed=self.watch.completed,
+            wait_for_return=self.wait_for_return,
+            others_running=any(n.alive for n in nodes.values() if n.plan.kind is Kind.JOB),
+            core_lost="" if sn.alive else f"sn-1 ended ({how_it_ended(sn)})",
+        )  # fmt: skip
+
+    async def _pair(self, index: int) -> policy.Pair:
+        sl, ml = self.processes.nodes[f"sl-{index}"], self.processes.nodes[f"ml-{index}"]
+        enrolled = self.watch.enrolled(sl.plan.uid)
+        if not ml.alive and sl.alive and not enrolled:
+            enrolled = await self.watch.anywhere(sl.plan.uid)
+        now = asyncio.get_running_loop().time()
+        halves = [policy.Half(node.exit_code, now - node.ended) for node in (sl, ml)]
+        return policy.Pair(index, halves[0], halves[1], enrolled, ml.name in self.failures)
+
+    def _show(self) -> None:
+        now, view = time.monotonic(), self.watch.view
+        if view is not None:
+            self._pace.add(now, view)
+        names = {uid: name for name, uid in self.planner.uids.items()}
+        text = progress.describe(view, names, self._pace, now - self._started)
+        self.output.progress(text, now)
+        self.save()
+
+    def save(self) -> None:
+        """Bring the state file up to date, and tell what it says where it changed."""
+        view = self.watch.view
+        state: dict[str, Any] = {
+            "run_dir": str(self.layout.run), "pid": os.getpid(), "state": self._phase,
+            "certs": str(self.layout.certs), "sn_api": self.planner.ports.sn_api,
+            "program": list(self.request.program), "min_peers": self.request.min_peers,
+            "contract": {"name": self.request.contract, **status.summary(view)},
+            "nodes": status.with_view(map(status.row, self.processes.nodes.values()), view),
+        }  # fmt: skip
+        if state != self._saved:
+            self.folder.write(run_folder.STATE, state)
+            self._saved = state
+            self.output.status(state)
+
+    # --- stop
+
+    async def close(self, reason: str, signal: int = 0) -> report.Result:
+        """Fetch the ledger, stop everything in order, clear up, and say what came of it.
+
+        Args:
+            reason: why it is stopped before its end; empty where it ended by itself.
+            signal: the signal that asked for it.
+        """
+        self.closing, self._phase = True, "stopping"
+        self.save()
+        seconds = time.monotonic() - self._started
+        records = await self._ledger()
+        await self.client.close()
+        await self.processes.stop_all(reason or "finished")
+        await self.processes.close()
+        remove(self.layout.scratch)
+        results = report.read_results(self.layout, self.request.nodes)
+        result = report.Result(
+            str(self.layout.run), reason,
+            report.failures(self.processes.nodes.values(), results, self.failures),
+            report.final_digests(results), len(records), round(seconds, 2), signal,
+        )  # fmt: skip
+        self.folder.write("ledger.json", [record.model_dump(mode="json") for record in records])
+        self.folder.write(
+            "results.json", {**asdict(result), "nodes": results, "perf": self.watch.perf()}
+        )
+        self._phase = "finished"
+        self.save()
+        return result
+
+    async def abandon(self) -> None:
+        """Kill everything at once; for a bug of ours or an impatient user."""
+        await self.processes.close()
+        remove(self.layout.scratch)
+
+    async def _ledger(self) -> list[RoundRecord]:
+        sn = self.processes.nodes.get("sn-1")
+        if sn is None or not sn.alive:
+            return []
+        try:
+            async with asyncio.timeout(LEDGER_SECONDS):
+                return await self.watch.ledger()
+        except TimeoutError:
+            return []

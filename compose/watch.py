@@ -1,0 +1,94 @@
+"""Follows a training contract through the SN's long poll; keeps what progress and results need."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from services.common import sn_api as api
+from services.common.errors import NotFoundError, RemoteError, SwarmError
+from services.common.sn_client import SnClient
+
+log = logging.getLogger("swarm.compose")
+
+POLL_SECONDS = 20.0
+RETRY_SECONDS = 0.5
+PAUSE_SECONDS = 0.25
+"""Between two answers: people read no faster, and the SN has rounds to serve."""
+
+
+class ContractWatch:
+    """The contract as it is now, as far as the SN says.
+
+    Args:
+        client: of the SN.
+        contract: its name.
+        on_change: called after each change.
+    """
+
+    def __init__(self, client: SnClient, contract: str, on_change: Callable[[], None]) -> None:
+        self.client = client
+        self.contract = contract
+        self.view: api.ContractView | None = None
+        self.curve: dict[tuple[int, str], api.Perf] = {}
+        """Loss and metric by round and peer, as the peers reported them."""
+        self._on_change = on_change
+
+    async def run(self) -> None:
+        """Follow until cancelled; an SN that is away is asked again."""
+        cursor = ""
+        while True:
+            try:
+                if cursor:
+                    state = await self.client.watch(self.contract, cursor, POLL_SECONDS)
+                else:
+                    state = await self.client.state(self.contract)
+            except (RemoteError, NotFoundError) as exc:
+                log.info("watching %s: %s", self.contract, exc)
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            cursor = state.cursor
+            self._take(state.view)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    def _take(self, view: api.ContractView) -> None:
+        self.view = view
+        for peer in view.peers:
+            if peer.perf is not None:
+                self.curve[peer.perf_round, peer.uid] = peer.perf
+        self._on_change()
+
+    @property
+    def completed(self) -> bool:
+        """Whether the training is over."""
+        return self.view is not None and self.view.phase is api.Phase.COMPLETED
+
+    def enrolled(self, uid: str) -> bool:
+        """Whether a peer ever enrolled, as far as we saw."""
+        return self.view is not None and any(peer.uid == uid for peer in self.view.peers)
+
+    async def anywhere(self, uid: str) -> bool:
+        """Whether a peer enrolled in any contract, asked now; yes where nobody can say."""
+        try:
+            for summary in await self.client.contracts():
+                state = await self.client.state(summary.name)
+                if any(peer.uid == uid for peer in state.view.peers):
+                    return True
+        except SwarmError as exc:
+            log.info("asking for %s: %s", uid, exc)
+            return True
+        return False
+
+    def perf(self) -> list[dict[str, object]]:
+        """Loss and metric of each merged model on each peer's validation data, by round."""
+        return [
+            {"round": number, "peer": uid, **perf.model_dump()}
+            for (number, uid), perf in sorted(self.curve.items())
+        ]
+
+    async def ledger(self) -> list[api.RoundRecord]:
+        """Every published round; empty, with a line in our log, where the SN does not answer."""
+        try:
+            return await self.client.rounds(self.contract)
+        except SwarmError as exc:
+            log.warning("the ledger could not be fetched: %s", exc)
+            return []

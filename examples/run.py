@@ -1,0 +1,134 @@
+"""Run an example as a swarm of real processes, and show what it came to.
+
+    python -m examples.run digits [--run-dir DIR]
+
+Starts one more process beside the swarm, which trains on all the data in one place, for
+comparison. Leaves accuracy.png and everything else in the run folder. The last line that it prints
+is one JSON object; the exit code is not 0 when a node failed.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from compose.output import TextOutput
+from compose.plan import Request
+from compose.session import Options, run_session
+from compose.status import columns
+from services.common.errors import SwarmError
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Example:
+    nodes: int
+    min_peers: int
+    title: str
+    quorum_seconds: float = 30.0  # wait for all while all are there; lost ones are noticed before
+
+
+EXAMPLES = {
+    "digits": Example(5, 4, "Handwritten digits: five organisations with two digits each"),
+    "breast-cancer": Example(3, 3, "Breast cancer: three hospitals with 100 cases each"),
+}
+
+
+def options_of(name, run_dir):
+    """What to run: N organisations' programs as the swarm, and one that has all the data."""
+    example = EXAMPLES[name]
+    program = ("python", str(HERE / name / "train.py"), "--node")
+    request = Request(
+        example.nodes,
+        example.min_peers,
+        (*program, "{index}"),
+        quorum_seconds=example.quorum_seconds,
+    )
+    return Options(request, run_dir, name, jobs={"central": (*program, "0")})
+
+
+def read(path):
+    """A result that a program wrote; empty where it did not come that far."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def value(result, way, metric):
+    return result.get(way, {}).get(metric)
+
+
+def rounded(number):
+    return None if number is None else round(number, 4)
+
+
+def table(nodes, central, metrics):
+    """Every node alone and as a swarm, and all the data in one place."""
+    head = ["", "", *(f"{metric} {way}" for metric in metrics for way in ("alone", "swarm"))]
+    rows = [
+        [f"node {index}", result.get("holds", "no result"), *_cells(result, metrics)]
+        for index, result in enumerate(nodes, start=1)
+    ]
+    rows.append(["central", central.get("holds", "no result"), *_cells(central, metrics)])
+    return columns([head, *rows])
+
+
+def _cells(result, metrics):
+    numbers = [value(result, way, metric) for metric in metrics for way in ("alone", "swarm")]
+    return ["" if number is None else f"{number:.3f}" for number in numbers]
+
+
+def summary(name, outcome, nodes, central, seconds):
+    """The object of the last line. `swarm` is the worst node's, should they ever differ."""
+
+    def of_all(metric):
+        reached = [rounded(value(result, "swarm", metric)) for result in nodes]
+        known = [number for number in reached if number is not None]
+        return {
+            "local": [rounded(value(result, "alone", metric)) for result in nodes],
+            "swarm": min(known) if known else None,
+            "central": rounded(value(central, "alone", metric)),
+        }
+
+    found = {"example": name, "nodes": len(nodes), **of_all("accuracy")}
+    if "auc" in central.get("alone", {}):
+        found |= {f"{way}_auc": number for way, number in of_all("auc").items()}
+    return found | {"rounds": outcome.rounds, "seconds": seconds, "run_dir": outcome.run_dir}
+
+
+def main():
+    began = time.monotonic()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("example", choices=EXAMPLES)
+    parser.add_argument("--run-dir", type=Path, help="new or empty folder; default runs/<time>-...")
+    given = parser.parse_args()
+    try:
+        options = options_of(given.example, given.run_dir)
+        outcome = asyncio.run(run_session(options, TextOutput(sys.stdout)))
+    except SwarmError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return exc.exit_code
+    run_dir = Path(outcome.run_dir)
+    count = EXAMPLES[given.example].nodes
+    nodes = [read(run_dir / "nodes" / f"ml-{i}" / "result.json") for i in range(1, count + 1)]
+    central = read(run_dir / "nodes" / "central" / "result.json")
+    if any(nodes) and not outcome.signal:
+        from examples import figure
+
+        figure.draw(EXAMPLES[given.example].title, nodes, central, run_dir / "accuracy.png")
+        metrics = ["accuracy", "auc"] if "auc" in central.get("alone", {}) else ["accuracy"]
+        print("", *table(nodes, central, metrics), "", sep="\n")
+        print(f"accuracy curves: {run_dir / 'accuracy.png'}")
+        print(f"every round:     {run_dir / 'ledger.json'}")
+    seconds = round(time.monotonic() - began, 1)
+    print(json.dumps(summary(given.example, outcome, nodes, central, seconds)))
+    return outcome.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""Client of the SN's state API; the only way that SL, SWOP and SWCI reach the chain.
+
+Knows several SNs: when one does not answer it goes on with the next, and it learns of more from
+each registration and heartbeat.
+"""
+
+import asyncio
+import logging
+import ssl
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from services.common import sn_api as api
+from services.common.errors import (
+    ConfigError,
+    ForbiddenError,
+    NotFoundError,
+    ProtocolError,
+    RemoteError,
+    SnUnavailableError,
+)
+from services.common.ids import NodeId
+from services.common.tls import Identity, tls_refusal
+
+log = logging.getLogger("swarm.snClient")
+
+Parsed = TypeVar("Parsed")
+
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 30.0
+"""Longest time an SN takes to answer anything but a long poll."""
+RETRY_SECONDS = 1.0
+"""Pause between two tries of the whole list of SNs."""
+
+
+class SnClient:
+    """Async client.
+
+    Args:
+        identity: our certificate.
+        sns: ``host:port`` of one or more SN APIs, the preferred one first.
+        patience: seconds to go on trying when no SN answers, before giving up.
+    """
+
+    def __init__(self, identity: Identity, sns: list[str], patience: float = 60.0) -> None:
+        if not sns:
+            raise ConfigError("no SN to contact: set SN_NODE_IP or SN_API_SERVICE")
+        self.sns = list(sns)
+        self.patience = patience
+        self._http = httpx.AsyncClient(
+            verify=identity.client_context(),
+            timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    # --- nodes
+
+    async def register(self, uid: NodeId, node: api.NodeRegistration) -> api.Registered:
+        """Announce this node."""
+        return self._learn(await self._call("PUT", f"/v1/nodes/{uid}", api.Registered, node))
+
+    async def alive(self, uid: NodeId) -> api.Registered:
+        """Send a heartbeat; NotFoundError means: register again (the SN is another one)."""
+        return self._learn(await self._call("POST", f"/v1/nodes/{uid}/alive", api.Registered))
+
+    async def leave_network(self, uid: NodeId, reason: str = "") -> None:
+        """Sign off."""
+        await self._call("DELETE", f"/v1/nodes/{uid}?reason={quote(reason)}", type(None))
+
+    async def nodes(self) -> list[api.NodeInfo]:
+        """All registered nodes."""
+        return await self._call("GET", "/v1/nodes", list[api.NodeInfo])
+
+    # --- contracts
+
+    async def create_contract(self, name: str) -> None:
+        """Create a training contract."""
+        await self._call("POST", "/v1/contracts", dict[str, Any], api.CreateContract(name=name))
+
+    async def contracts(self) -> list[api.ContractSummary]:
+        """All training contracts."""
+        return await self._call("GET", "/v1/contracts", list[api.ContractSummary])
+
+    async def state(self, contract: str) -> api.ContractState:
+        """A contract as it is now."""
+        return await self._call("GET", _path(contract), api.ContractState)
+
+    async def watch(self, contract: str, after: str, wait: float) -> api.ContractState:
+        """Wait until the contract differs from cursor ``after``, at most ``wait`` seconds."""
+        path = f"{_path(contract)}/events?after={quote(after)}&wait={wait}"
+        return await self._call("GET", path, api.ContractState, timeout=wait + ANSWER_SECONDS)
+
+    async def rounds(self, contract: str) -> list[api.RoundRecord]:
+        """The published rounds of the present generation, oldest first."""
+        return await self._call("GET", f"{_path(contract)}/rounds", list[api.RoundRecord])
+
+    async def reset(self, contract: str, reason: str) -> api.ContractState:
+        """RESET CONTRACT."""
+        return await self._call(
+            "POST", f"{_path(contract)}/reset?reason={quote(reason)}", api.ContractState
+        )
+
+    async def peer(
+        self, contract: str, uid: NodeId, verb: str, body: BaseModel
+    ) -> api.ContractState:
+        """One write of a peer: ``enrol``, ``checkin``, ``freeze``, ``drop``, ``publish``,
+        ``report-leader``, ``perf`` or ``leave``."""  # noqa: D205, D209
+        return await self._call(
+            "POST", f"{_path(contract)}/peers/{uid}/{verb}", api.ContractState, body
+        )
+
+    # --- transport
+
+    def _learn(self, answer: api.Registered) -> api.Registered:
+        self.sns.extend(sn for sn in answer.sns if sn not in self.sns)
+        return answer
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        kind: type[Parsed],
+        body: BaseModel | None = None,
+        timeout: float = ANSWER_SECONDS,
+    ) -> Parsed:
+        """Try each SN in turn until one answers or ``patience`` is over.
+
+        Raises:
+            SnUnavailableError: none answered.
+            ConfigError, ForbiddenError, NotFoundError, ProtocolError, RemoteError: its answer.
+        """
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + self.patience
+        while True:
+            failures: list[str] = []
+            for sn in list(self.sns):
+                try:
+                    answer = await self._send(sn, method, path, body, timeout)
+                except (httpx.HTTPError, ssl.SSLError) as exc:  # httpx lets some TLS alerts pass
+                    why = tls_refusal(exc) or str(exc) or type(exc).__name__
+                    failures.append(f"{sn}: {why}")
+                    self.sns.remove(sn)
+                    self.sns.append(sn)
+                else:
+                    return _parse(answer, kind)
+            if loop.time() >= give_up or all(_is_tls_refusal(text) for text in failures):
+                raise SnUnavailableError(
+                    f"no SN answers ({'; '.join(failures)}). Check that the SN is up, its address "
+                    "and port, the firewall, and that its certificate is signed by a CA you trust"
+                )
+            log.warning("Failed to connect to the API server (%s). Retrying", "; ".join(failures))
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _send(
+        self, sn: str, method: str, path: str, body: BaseModel | None, timeout: float
+    ) -> httpx.Response:
+        content = body.model_dump_json().encode() if body is not None else None
+        return await self._http.request(
+            method, f"https://{sn}{path}", content=content,
+            headers={"content-type": "application/json"} if content else {},
+            timeout=httpx.Timeout(timeout, connect=CONNECT_SECONDS),
+        )  # fmt: skip
+
+
+def _is_tls_refusal(failure: str) -> bool:
+    """Whether TLS itself refused one of the two certificates; waiting does not mend that."""
+    return "CERTIFICATE_VERIFY_FAILED" in failure or "_ALERT_" in failure
+
+
+def _path(contract: str) -> str:
+    return f"/v1/contracts/{quote(contract, safe='')}"
+
+
+def _parse(answer: httpx.Response, kind: type[Parsed]) -> Parsed:
+    if answer.is_success:
+        if kind is type(None):
+            return None
+        try:
+            return TypeAdapter(kind).validate_json(answer.content)
+        except ValidationError as exc:
+            raise RemoteError(f"the SN answered something else than {kind}: {exc}") from exc
+    try:
+        problem = answer.json()
+        detail, code = str(problem["detail"]), str(problem["code"])
+    except (ValueError, KeyError, TypeError):
+        detail, code = f"the SN answered {answer.status_code}", "remote"
+    for error in (ForbiddenError, NotFoundError, ProtocolError, ConfigError):
+        if answer.status_code == error.http_status:
+            raise error(detail, code)
+    raise RemoteError(detail, code)

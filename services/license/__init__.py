@@ -1,0 +1,1 @@
+"""License server (5814): installed licenses, leases of their capacity, and who holds what."""

@@ -1,0 +1,1 @@
+"""Disk and clock of the license server."""

@@ -1,0 +1,94 @@
+"""The server's own key (its id is that key's) and the issuers that it trusts."""
+
+import os
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+
+from services.common.errors import ConfigError
+from services.license.core.license_file import License, key_id, verify
+
+KEY_FILE = "server-key.pem"
+ISSUERS = "issuers"
+"""Folder of trusted issuers' Ed25519 public keys (``*.pem``), next to the server's key."""
+
+
+class Keyring:
+    """Keys of a license server.
+
+    Args:
+        folder: data folder; the key is made in it (mode 0600) at the first start.
+
+    Raises:
+        ConfigError: the key cannot be read or made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.key = _own_key(folder / KEY_FILE)
+        self.server_id = key_id(self.key.public_key())
+        (folder / ISSUERS).mkdir(exist_ok=True)
+
+    def trusted(self) -> dict[str, Ed25519PublicKey]:
+        """Keys that may sign licenses, by key id; the folder is read anew each time.
+
+        Raises:
+            ConfigError: a file in the folder is not an Ed25519 public key.
+        """
+        keys = [self.key.public_key()]
+        keys.extend(_public_key(path) for path in sorted((self._folder / ISSUERS).glob("*.pem")))
+        return {key_id(key): key for key in keys}
+
+    def verify(self, text: str) -> License:
+        """Check a license document, see :func:`services.license.core.license_file.verify`.
+
+        Raises:
+            ConfigError: it is not good.
+        """
+        return verify(text, self.trusted(), self.server_id)
+
+
+def _own_key(path: Path) -> Ed25519PrivateKey:
+    try:
+        if path.exists():
+            key = load_pem_private_key(path.read_bytes(), password=None)
+            if not isinstance(key, Ed25519PrivateKey):
+                raise ConfigError(f"{path} is not an Ed25519 key")
+            return key
+        return _make_key(path)
+    except (OSError, ValueError, TypeError) as exc:
+        raise ConfigError(
+            f"cannot use the server key {path}: {exc}. Restore it from a backup; without it the "
+            "server gets a new id and licenses locked to the old one end"
+        ) from exc
+
+
+def _make_key(path: Path) -> Ed25519PrivateKey:
+    """Make the key; it appears under its name only once it is whole."""
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    part = path.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(pem)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    return key
+
+
+def _public_key(path: Path) -> Ed25519PublicKey:
+    try:
+        key = load_pem_public_key(path.read_bytes())
+    except (OSError, ValueError) as exc:
+        raise ConfigError(f"{path} is not a PEM public key: {exc}") from exc
+    if not isinstance(key, Ed25519PublicKey):
+        raise ConfigError(f"{path} is not an Ed25519 public key")
+    return key

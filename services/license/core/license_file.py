@@ -1,0 +1,186 @@
+"""The license document: JSON, signed with Ed25519 by an issuer.
+
+A document is signed over its canonical form: all members but ``signature``, keys sorted, no
+white space, UTF-8. It holds no fractions, so that the form is unambiguous. HPE's ``.dat`` files
+are a closed format and are not read.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from services.common.errors import ConfigError
+from services.common.license_api import Feature, FeatureId
+
+MAX_DOCUMENT = 1 << 18
+"""Largest license document in characters."""
+COMMUNITY_PRODUCT = "SWARM-CMT"
+PRODUCT = "SWARM"
+COMMUNITY_CAPACITY = 1000
+
+NAMES: dict[str, str] = {
+    Feature.SL: "Swarm Learning Node",
+    Feature.SN: "Swarm Network Node",
+    Feature.SWCI: "Swarm Command Interface E-LTU",
+    Feature.SWOP: "Swarm Workload Orchestrator Process E-LTU",
+    Feature.MULTI_CONTRACT: "Multi-Training-Contract-Support E-LTU",
+    Feature.MULTI_TASKRUNNER: "Multi-TaskRunner-Contract-Support E-LTU",
+}
+"""Feature names, HPE's."""
+
+_Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class LicensedFeature(_Part):
+    """Capacity of one feature."""
+
+    feature_id: FeatureId
+    version: Literal["1"] = "1"
+    name: _Text
+    capacity: Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class License(_Part):
+    """A license; the fields of the document but its signature."""
+
+    issuer: _Text
+    key_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    """Which key signed it, see :func:`key_id`."""
+    licensee: _Text
+    product: _Text
+    serial: Annotated[str, Field(pattern=r"^[0-9A-Za-z._-]{1,64}$")]
+    not_before: Annotated[AwareDatetime, Field(strict=False)]
+    not_after: Annotated[AwareDatetime, Field(strict=False)] | None
+    """None: perpetual."""
+    lock: Annotated[str, Field(pattern=r"^(any|[0-9a-f]{32})$")] = "any"
+    """The only server that may use it, by server id, or ``any``."""
+    features: Annotated[list[LicensedFeature], Field(min_length=1, max_length=100)]
+
+
+def key_id(key: Ed25519PublicKey) -> str:
+    """Short name of a public key: the first 32 hex digits of its SHA-256."""
+    return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:32]
+
+
+def sign(document: License, key: Ed25519PrivateKey) -> str:
+    """The signed document, as text to store or send.
+
+    Raises:
+        ConfigError: ``document`` names another key than ``key``.
+    """
+    if document.key_id != key_id(key.public_key()):
+        raise ConfigError(f"license {document.serial} names key {document.key_id}, not this one")
+    fields = document.model_dump(mode="json")
+    signature = base64.b64encode(key.sign(_canonical(fields))).decode("ascii")
+    return json.dumps({**fields, "signature": signature}, indent=1, ensure_ascii=False)
+
+
+def verify(text: str, trusted: Mapping[str, Ed25519PublicKey], server_id: str) -> License:
+    """Read a signed document and check everything but its dates.
+
+    Args:
+        text: the document.
+        trusted: issuers' keys by :func:`key_id`.
+        server_id: of this server, for the lock.
+
+    Raises:
+        ConfigError: with code ``bad-license`` (malformed), ``unknown-issuer``, ``bad-signature``
+            or ``other-server``.
+    """
+    fields = _parse(text)
+    signature = fields.pop("signature", None)
+    try:
+        document = License.model_validate(fields)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"bad license: {where}: {first['msg']}", "bad-license") from exc
+    issuer = trusted.get(document.key_id)
+    if issuer is None:
+        raise ConfigError(
+            f"license {document.serial} is signed by key {document.key_id}, which this server does "
+            "not trust: put the issuer's public key (PEM) into the folder issuers/",
+            "unknown-issuer",
+        )
+    try:
+        issuer.verify(base64.b64decode(str(signature), validate=True), _canonical(fields))
+    except (InvalidSignature, binascii.Error, ValueError) as exc:
+        raise ConfigError(
+            f"license {document.serial}: the signature does not match, the text was changed",
+            "bad-signature",
+        ) from exc
+    if document.lock not in ("any", server_id):
+        raise ConfigError(
+            f"license {document.serial} is for server {document.lock}, this is {server_id}",
+            "other-server",
+        )
+    return document
+
+
+def community(issuer: Ed25519PublicKey, now: float) -> License:
+    """The perpetual license that a server gives itself, so that nothing blocks a newcomer.
+
+    Args:
+        issuer: the server's own public key.
+        now: Unix seconds.
+    """
+    own = key_id(issuer)
+    return License(
+        issuer="this server", key_id=own, licensee="community", product=COMMUNITY_PRODUCT,
+        serial=f"community-{own[:8]}", not_before=datetime.fromtimestamp(now, UTC),
+        not_after=None, lock=own,
+        features=[
+            LicensedFeature(feature_id=feature, name=name, capacity=COMMUNITY_CAPACITY)
+            for feature, name in NAMES.items()
+        ],
+    )  # fmt: skip
+
+
+def in_force(document: License, now: float) -> bool:
+    """Whether ``now`` (Unix seconds) lies within the license's dates."""
+    moment = datetime.fromtimestamp(now, UTC)
+    return document.not_before <= moment and (
+        document.not_after is None or moment < document.not_after
+    )
+
+
+def _parse(text: str) -> dict[str, Any]:
+    if len(text) > MAX_DOCUMENT:
+        raise ConfigError(f"bad license: over {MAX_DOCUMENT} characters", "bad-license")
+    try:
+        fields = json.loads(
+            text, object_pairs_hook=_unique, parse_float=_none, parse_constant=_none
+        )
+    except (ValueError, RecursionError) as exc:
+        raise ConfigError(f"bad license: not JSON as expected: {exc}", "bad-license") from exc
+    if not isinstance(fields, dict):
+        raise ConfigError("bad license: not a JSON object", "bad-license")
+    return fields
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a member appears twice")
+    return found
+
+
+def _none(number: str) -> None:
+    raise ValueError(f"{number}: only whole numbers are allowed")
+
+
+def _canonical(fields: Mapping[str, Any]) -> bytes:
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "surrogatepass")

@@ -1,0 +1,1 @@
+"""What an SL does: pipes, files, sockets, and the SN's API."""

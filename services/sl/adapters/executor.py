@@ -1,0 +1,212 @@
+"""Carries out what the round machine asks for, and reports each outcome to it as an event."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import assert_never
+
+from services.common import sn_api as api
+from services.common.errors import (
+    DigestMismatchError,
+    MlError,
+    PeerUnavailableError,
+    ProtocolError,
+    SwarmError,
+)
+from services.common.ids import NodeId
+from services.common.sn_client import SnClient
+from services.sl.adapters.merging import InputError, merge_files
+from services.sl.adapters.ml import MlSession
+from services.sl.adapters.peers import Peers
+from services.sl.adapters.store import Store
+from services.sl.core import events as ev
+
+log = logging.getLogger("swarm.round")
+
+REASON_LENGTH = 200
+"""Longest reason that goes on the ledger, characters."""
+
+
+class Executor:
+    """Runs each command as a task of ``group``.
+
+    Args:
+        contract: name of the training contract.
+        generation: of it, from enrolment.
+        me: our uid.
+        sn: state API.
+        store: our model files.
+        peers: downloads from other SLs.
+        ml: our ML program.
+        emit: takes the events.
+        group: owns the tasks.
+    """
+
+    def __init__(
+        self, contract: str, generation: int, me: NodeId, sn: SnClient, store: Store, peers: Peers,
+        ml: MlSession, emit: Callable[[ev.Event], None], group: asyncio.TaskGroup,
+    ) -> None:  # fmt: skip
+        self.contract, self.generation, self.me = contract, generation, me
+        self.sn, self.store, self.peers, self.ml = sn, store, peers, ml
+        self.emit, self.group = emit, group
+        self._merge: asyncio.Task[None] | None = None
+
+    def start(self, command: ev.Command) -> None:
+        """Begin; outcomes are emitted. A newer merge ends an older one."""
+        log.debug("command %s", command)
+        task = self.group.create_task(self._run(command))
+        if isinstance(command, ev.Merge):
+            if self._merge is not None:
+                self._merge.cancel()
+            self._merge = task
+
+    async def _run(self, command: ev.Command) -> None:
+        try:
+            await self._carry_out(command)
+        except MlError:
+            raise
+        except SwarmError as exc:
+            log.warning("%s of round %s not done: %s", type(command).__name__,
+                        getattr(command, "round", "-"), exc)  # fmt: skip
+            self.emit(ev.Failed(command, str(exc), time.monotonic()))
+
+    async def _carry_out(self, command: ev.Command) -> None:
+        match command:
+            case ev.Merge():
+                await self._do_merge(command)
+                return
+            case ev.Install():
+                await self._do_install(command)
+                return
+            case ev.AnswerSync(_, next_interval, training_over):
+                await self.ml.answer_sync(next_interval, training_over)
+            case ev.AnswerClose():
+                await self.ml.answer_close()
+            case _:
+                await self._write(command)
+        self.emit(ev.Done(command, time.monotonic()))
+
+    # --- the contract
+
+    async def _write(
+        self,
+        command: ev.CheckIn | ev.Freeze | ev.Drop | ev.Publish | ev.ReportLeader | ev.ReportPerf,
+    ) -> None:
+        verb, body = self._body(command)
+        await self.sn.peer(self.contract, self.me, verb, body)
+        if isinstance(command, ev.Publish):
+            log.info("published model %.12s of round %d, merged from %d peers",
+                     command.model.digest, command.round, len(command.contributors))  # fmt: skip
+        elif isinstance(command, ev.CheckIn):
+            log.info("checked in model %.12s (%d bytes, weightage %d)",
+                     command.model.digest, command.model.size, command.weightage)  # fmt: skip
+
+    def _body(
+        self,
+        command: ev.CheckIn | ev.Freeze | ev.Drop | ev.Publish | ev.ReportLeader | ev.ReportPerf,
+    ) -> tuple[str, api.CheckIn | api.OfTerm | api.PerfReport]:
+        generation = self.generation
+        match command:
+            case ev.CheckIn(round_, base, model, weightage, state, perf):
+                return "checkin", api.CheckIn(
+                    generation=generation, round=round_, base=base, digest=model.digest,
+                    size=model.size, weightage=weightage, state=state, perf=perf,
+                )  # fmt: skip
+            case ev.Freeze(round_, term):
+                return "freeze", api.OfTerm(generation=generation, round=round_, term=term)
+            case ev.ReportLeader(round_, term):
+                return "report-leader", api.OfTerm(generation=generation, round=round_, term=term)
+            case ev.Drop(round_, term, peer, reason):
+                return "drop", api.Drop(
+                    generation=generation, round=round_, term=term, peer=peer,
+                    reason=reason[:REASON_LENGTH],
+                )  # fmt: skip
+            case ev.Publish(round_, term, model, contributors, next_interval):
+                return "publish", api.Publish(
+                    generation=generation, round=round_, term=term, digest=model.digest,
+                    size=model.size, contributors=list(contributors), next_interval=next_interval,
+                )  # fmt: skip
+            case ev.ReportPerf(round_, perf):
+                return "perf", api.PerfReport(generation=generation, round=round_, perf=perf)
+            case _:
+                assert_never(command)
+
+    # --- models
+
+    async def _do_merge(self, command: ev.Merge) -> None:
+        """Fetch all inputs, merge them, and see that another peer has the result, too.
+
+        The copy is made before the result can be published: a leader that dies right after its
+        publish would otherwise take the only copy of the round's model with it.
+        """
+        began = time.monotonic()
+        problems = await asyncio.gather(*(self._fetch(command, i) for i in command.inputs))
+        if not any(problems):
+            try:
+                digest, size = await merge_files(
+                    command.method, self.store,
+                    [(i.model.digest, i.weightage) for i in command.inputs],
+                    command.base if self.store.has(command.base) else None,
+                )  # fmt: skip
+            except InputError as exc:
+                self._input_failed(command, command.inputs[exc.index], str(exc))
+                return
+            model = ev.Model(digest, size)
+            await self._copy(command, model)
+            log.info("merged %d models of round %d by %s in %.0f ms", len(command.inputs),
+                     command.round, command.method, (time.monotonic() - began) * 1000)  # fmt: skip
+            self.emit(ev.MergeFinished(command, model, time.monotonic()))
+
+    async def _fetch(self, command: ev.Merge, wanted: ev.Input) -> bool:
+        """Get one input into the store; True when that failed, which is then reported."""
+        if self.store.has(wanted.model.digest):
+            return False
+        if wanted.peer == self.me:
+            self._input_failed(command, wanted, "its own leader lost it")
+            return True
+        try:
+            await self.peers.fetch(
+                wanted.endpoint, wanted.model.digest, wanted.model.size, self.store
+            )
+        except (PeerUnavailableError, DigestMismatchError) as exc:
+            self._input_failed(command, wanted, str(exc))
+            return True
+        return False
+
+    def _input_failed(self, command: ev.Merge, bad: ev.Input, reason: str) -> None:
+        log.warning("model of peer %.8s cannot be merged: %s", bad.peer, reason)
+        self.emit(ev.InputFailed(command, bad.peer, reason, time.monotonic()))
+
+    async def _copy(self, command: ev.Merge, model: ev.Model) -> None:
+        """Give the merged model to one other participant, the first that takes it."""
+        for other in command.inputs:
+            if other.peer == self.me:
+                continue
+            try:
+                await self.peers.push(other.endpoint, model.digest, model.size, self.store)
+            except (PeerUnavailableError, ProtocolError) as exc:
+                log.warning("peer %.8s did not take a copy of the merge: %s", other.peer, exc)
+            else:
+                return
+
+    async def _do_install(self, command: ev.Install) -> None:
+        if not self.store.has(command.model.digest):
+            await self._fetch_from_any(command)
+        perf = await self.ml.install(command.model)
+        log.info("installed merged model %.12s of round %d: loss %.4f, metric %.4f",
+                 command.model.digest, command.round, perf.loss, perf.metric)  # fmt: skip
+        self.emit(ev.Installed(command, perf, time.monotonic()))
+
+    async def _fetch_from_any(self, command: ev.Install) -> None:
+        failures: list[str] = []
+        for source in command.sources:
+            try:
+                await self.peers.fetch(source, command.model.digest, command.model.size, self.store)
+            except (PeerUnavailableError, DigestMismatchError) as exc:
+                failures.append(f"{source}: {exc}")
+            else:
+                return
+        raise PeerUnavailableError(
+            f"no peer serves the merged model of round {command.round} ({'; '.join(failures)})"
+        )

@@ -1,0 +1,1 @@
+"""What an SL decides. Values in, values out: no IO, no clock, no threads."""

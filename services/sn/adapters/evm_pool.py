@@ -1,0 +1,108 @@
+"""Transactions that wait for a block. Used on the chain's thread only."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from eth.abc import SignedTransactionAPI
+from eth_typing import Address, Hash32
+from eth_utils.exceptions import ValidationError
+
+LIMIT = 4096
+"""Transactions in the pool; more are refused until blocks take some."""
+PER_BLOCK = 200
+"""Transactions in one block: about a second of execution."""
+
+NonceOf = Callable[[Address], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A transaction and the bytes that it came as."""
+
+    transaction: SignedTransactionAPI
+    raw: bytes
+    sender: Address
+    nonce: int
+
+
+class Pool:
+    """Pending transactions, at most one per sender and nonce."""
+
+    def __init__(self) -> None:
+        self._by_hash: dict[Hash32, Pending] = {}
+        self._by_sender: dict[Address, dict[int, Pending]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_hash)
+
+    def __contains__(self, transaction_hash: Hash32) -> bool:
+        return transaction_hash in self._by_hash
+
+    def __iter__(self) -> Iterator[Pending]:
+        return iter(self._by_hash.values())
+
+    def get(self, transaction_hash: Hash32) -> Pending | None:
+        """A pending transaction, or None."""
+        return self._by_hash.get(transaction_hash)
+
+    def add(self, transaction: SignedTransactionAPI, raw: bytes) -> None:
+        """Take a transaction.
+
+        Raises:
+            ValidationError: the pool is full, or another one has this sender and nonce.
+        """
+        if transaction.hash in self._by_hash:
+            return
+        if len(self._by_hash) >= LIMIT:
+            raise ValidationError(f"{LIMIT} transactions wait already; try again later")
+        pending = Pending(transaction, raw, transaction.sender, transaction.nonce)
+        queue = self._by_sender.setdefault(pending.sender, {})
+        if pending.nonce in queue:
+            raise ValidationError(
+                f"nonce {pending.nonce}: another transaction with it waits already"
+            )
+        queue[pending.nonce] = pending
+        self._by_hash[transaction.hash] = pending
+
+    def remove(self, hashes: Iterable[Hash32]) -> None:
+        """Forget transactions; unknown ones are ignored."""
+        for transaction_hash in hashes:
+            pending = self._by_hash.pop(transaction_hash, None)
+            if pending is None:
+                continue
+            queue = self._by_sender[pending.sender]
+            del queue[pending.nonce]
+            if not queue:
+                del self._by_sender[pending.sender]
+
+    def prune(self, nonce_of: NonceOf) -> None:
+        """Forget what can never be executed, because its nonce is used.
+
+        Args:
+            nonce_of: a sender's next nonce after the head.
+        """
+        used = [
+            pending.transaction.hash
+            for sender, queue in self._by_sender.items()
+            for floor in [nonce_of(sender)]
+            for pending in queue.values()
+            if pending.nonce < floor
+        ]
+        self.remove(used)
+
+    def ready(self, nonce_of: NonceOf) -> list[SignedTransactionAPI]:
+        """What the next block can execute: senders as they came, each in order of nonce."""
+        found: list[SignedTransactionAPI] = []
+        for sender, queue in self._by_sender.items():
+            nonce = nonce_of(sender)
+            while nonce in queue and len(found) < PER_BLOCK:
+                found.append(queue[nonce].transaction)
+                nonce += 1
+        return found
+
+    def next_nonce(self, sender: Address, nonce: int) -> int:
+        """The nonce after ``nonce`` that no pending transaction of this sender uses."""
+        queue = self._by_sender.get(sender, {})
+        while nonce in queue:
+            nonce += 1
+        return nonce

@@ -1,0 +1,346 @@
+"""The SN's links to all other SNs (30303): who is there, and one live link to each.
+
+Every SN dials those that it is told to join and those that it hears of, until all are linked to
+all. Of two links between the same SNs the one that the lower account dialled stays.
+"""
+
+import asyncio
+import json
+import logging
+import socket
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import rlp
+from eth_keys.datatypes import PrivateKey
+from eth_typing import Address, BlockNumber
+from eth_utils.exceptions import ValidationError
+from websockets.asyncio.client import connect
+from websockets.asyncio.connection import Connection
+from websockets.asyncio.server import serve
+from websockets.exceptions import ConnectionClosed, WebSocketException
+
+from services.common.errors import ForbiddenError
+from services.common.tls import Identity
+from services.sn.adapters.evm_chain import SwarmChain
+from services.sn.adapters.evm_node import EvmNode
+from services.sn.adapters.p2p_exchange import Exchange
+from services.sn.adapters.p2p_link import Credentials, Link, certificate_of, receive_hello
+from services.sn.adapters.p2p_messages import (
+    MAX_MESSAGE,
+    MAX_PEERS,
+    Hello,
+    Items,
+    Kind,
+    encode,
+)
+from services.sn.core.turns import clock_offset
+
+log = logging.getLogger("swarm.p2p")
+
+PING_S, PONG_S = 5.0, 10.0
+"""A link that answers no ping for this long is down."""
+CONNECT_S, CLOSE_S = 5.0, 1.0
+REDIAL_S, REDIAL_MAX_S = 0.5, 5.0
+REFUSED, DUPLICATE = 4003, 4001
+"""Close codes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another SN that this one is linked to."""
+
+    name: str
+    """Common name of its certificate."""
+    fingerprint: str
+    """Of its certificate, 64 hex digits."""
+    address: str
+    """Its account, ``0x`` hex."""
+    endpoint: str
+    """``host:port`` that it listens on, empty where it does not."""
+
+
+class P2P:
+    """See the module. One per SN; :meth:`run` needs the node."""
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        key: PrivateKey,
+        sock: socket.socket | None,
+        join: Sequence[str],
+        announce: str,
+        mine: bool,
+    ) -> None:
+        port = sock.getsockname()[1] if sock is not None else 0
+        endpoint = announce or (f":{port}" if port else "")
+        self.synced = asyncio.Event()
+        """Set once a linked SN had nothing (more) that this one lacked."""
+        self._identity = identity
+        self._credentials = Credentials(key, identity.certificate.fingerprint, endpoint, mine)
+        self._me = key.public_key.to_canonical_address()
+        self._sock = sock
+        self._join = tuple(join)
+        self._known: tuple[str, ...] = ()
+        self._links: dict[bytes, Link] = {}
+        self._changed = asyncio.Event()
+        self._owners: dict[str, bytes] = {}
+        self._dialling: set[str] = set()
+        self._complaints: dict[str, str] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        self._exchange: Exchange | None = None
+
+    # --- for the chain --------------------------------------------------------------------
+
+    @property
+    def expects_others(self) -> bool:
+        """Whether this SN knows of others that it may lag behind."""
+        return bool(self._join or self._known)
+
+    def peers(self) -> list[Peer]:
+        """The SNs that this one is linked to."""
+        return [
+            Peer(
+                link.certificate.common_name,
+                link.certificate.fingerprint,
+                f"0x{link.address.hex()}",
+                link.endpoint,
+            )
+            for link in self._links.values()
+        ]
+
+    def transactions(self, raws: list[bytes]) -> None:
+        """Pass transactions on to all."""
+        self._cast(Items(Kind.TXS, tuple(raws)))
+
+    def block(self, raw: bytes) -> None:
+        """Pass a block on to all."""
+        self._cast(Items(Kind.BLOCK, (raw,)))
+
+    def _others(self, link: Link) -> list[Link]:
+        return [each for each in self._links.values() if each is not link]
+
+    def _cast(self, message: Items, but: Link | None = None) -> None:
+        for link in self._links.values():
+            if link is not but:
+                link.post(message)
+
+    async def attach(self, node: EvmNode) -> None:
+        """Serve this node; recall the SNs that it was linked to before it was restarted."""
+        self._exchange = Exchange(node, self._cast, self._learn, self._others, self.synced)
+        node.gossip = self
+        stored = await node.do(node.chain.store.meta, "endpoints")
+        self._known = tuple(json.loads(stored)) if stored else ()
+
+    async def run(self) -> None:
+        """Keep all links until cancelled; after :meth:`attach`."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            for endpoint in (*self._join, *self._known):
+                self._dial_later(endpoint)
+            if self._sock is not None:
+                tasks.create_task(self._listen(self._sock))
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._sock is not None:
+            self._sock.close()
+
+    @property
+    def _talks(self) -> Exchange:
+        assert self._exchange is not None, "links exist only while run() runs"
+        return self._exchange
+
+    @property
+    def _node(self) -> EvmNode:
+        return self._talks.node
+
+    # --- links ----------------------------------------------------------------------------
+
+    async def fetch_genesis(self) -> bytes:
+        """The genesis header of the first SN to join that answers; waits for one."""
+        pause = REDIAL_S
+        while True:
+            for endpoint in self._join:
+                try:
+                    async with self._connect(endpoint) as connection:
+                        certificate = certificate_of(connection)
+                        hello = await receive_hello(connection)
+                        self._credentials.check(hello, certificate)
+                        log.info("joining the chain of %s at %s", certificate.common_name, endpoint)
+                        return hello.genesis
+                except (OSError, TimeoutError, WebSocketException, ValidationError) as exc:
+                    self._complain(endpoint, exc)
+                except ForbiddenError as exc:
+                    self._complain(endpoint, exc)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, REDIAL_MAX_S)
+
+    def _connect(self, endpoint: str) -> connect:
+        return connect(
+            f"wss://{endpoint}",
+            ssl=self._identity.client_context(),
+            proxy=None,
+            open_timeout=CONNECT_S,
+            **_FRAMES,
+        )
+
+    async def _listen(self, sock: socket.socket) -> None:
+        context = self._identity.server_context()
+        async with serve(
+            self._accept, sock=sock, ssl=context, open_timeout=CONNECT_S, **_FRAMES
+        ) as server:
+            await server.serve_forever()
+
+    async def _accept(self, connection: Connection) -> None:
+        if len(self._links) >= MAX_PEERS:
+            await connection.close(REFUSED, "too many SNs")
+            return
+        await self._talk(connection, None)
+
+    def _dial_later(self, endpoint: str) -> None:
+        if endpoint in self._dialling or len(self._dialling) >= MAX_PEERS:
+            return
+        self._dialling.add(endpoint)
+        self._spawn(self._keep_dialling(endpoint))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            assert self._tasks is not None
+            self._tasks.create_task(work)
+        except RuntimeError:  # run() is ending
+            work.close()
+
+    async def _keep_dialling(self, endpoint: str) -> None:
+        pause = REDIAL_S
+        while self._owners.get(endpoint) != self._me:
+            if self._owners.get(endpoint) in self._links:
+                await self._changed.wait()
+                continue
+            try:
+                async with self._connect(endpoint) as connection:
+                    if await self._talk(connection, endpoint):
+                        pause = REDIAL_S
+            except (OSError, TimeoutError, WebSocketException) as exc:
+                self._complain(endpoint, exc)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, REDIAL_MAX_S)
+
+    def _complain(self, endpoint: str, exc: Exception) -> None:
+        reason = str(exc) or type(exc).__name__
+        if self._complaints.get(endpoint) != reason:
+            self._complaints[endpoint] = reason
+            log.warning("no link to the SN at %s: %s; trying on", endpoint, reason)
+
+    async def _talk(self, connection: Connection, endpoint: str | None) -> bool:
+        """Serve one connection until it ends; whether it became a link."""
+        where = endpoint or str(connection.remote_address[0])
+        try:
+            link = await self._greet(connection, endpoint)
+        except (ValidationError, ForbiddenError) as exc:
+            self._complain(where, exc)
+            await connection.close(REFUSED, str(exc)[:100])
+            return False
+        except ConnectionClosed as exc:
+            if endpoint is not None:  # who only asked for the genesis header leaves like this
+                self._complain(where, exc)
+            return False
+        if not self._enter(link):
+            await connection.close(DUPLICATE, "linked already")
+            return False
+        writer = asyncio.ensure_future(self._write(link))
+        try:
+            await self._talks.serve(link)
+        except ConnectionClosed:
+            pass
+        finally:
+            writer.cancel()
+            self._leave(link)
+        return True
+
+    async def _write(self, link: Link) -> None:
+        try:
+            await link.write()
+        except ConnectionClosed:
+            return
+
+    async def _greet(self, connection: Connection, endpoint: str | None) -> Link:
+        certificate = certificate_of(connection)
+        theirs = await receive_hello(connection) if endpoint is not None else None
+        genesis, weight = await self._node.do(_standing, self._node.chain)
+        await connection.send(encode(self._credentials.hello(genesis, weight, certificate)))
+        if theirs is None:
+            theirs = await receive_hello(connection)
+        self._credentials.check(theirs, certificate)
+        if endpoint is not None:
+            self._owners[endpoint] = theirs.address
+        _require_same_chain(theirs, genesis, certificate.common_name)
+        if theirs.address == self._me:
+            raise ForbiddenError("that is this SN itself, or a copy of its data folder")
+        return Link(connection, certificate, theirs, dialled=endpoint is not None)
+
+    def _enter(self, link: Link) -> bool:
+        old = self._links.get(link.address)
+        if old is not None:
+            preferred = link.dialled == (self._me < link.address)
+            if old.dialled != link.dialled and not preferred:
+                return False
+            self._spawn(old.connection.close(DUPLICATE, "linked anew"))
+        self._links[link.address] = link
+        self._complaints.pop(link.endpoint, None)
+        if link.endpoint:
+            self._owners[link.endpoint] = link.address
+        log.info("linked to %s, %d links", link, len(self._links))
+        self._update()
+        return True
+
+    def _leave(self, link: Link) -> None:
+        self._talks.forget(link)
+        if self._links.get(link.address) is link:
+            del self._links[link.address]
+            log.warning("link to %s is down, %d links left", link, len(self._links))
+            self._update()
+
+    def _update(self) -> None:
+        links = self._links.values()
+        node = self._node
+        node.clock_offset = clock_offset(link.clock_offset for link in links)
+        node.set_links(
+            [Address(link.address) for link in links],
+            [Address(link.address) for link in links if link.seals],
+        )
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _learn(self, endpoints: Iterable[str]) -> None:
+        new = [e for e in endpoints if e not in self._dialling]
+        for endpoint in new:
+            self._dial_later(endpoint)
+        if new:
+            known = json.dumps(sorted(self._dialling)).encode()
+            await self._node.do(self._node.chain.store.set_meta, "endpoints", known)
+
+
+_FRAMES: dict[str, Any] = {
+    "compression": None,
+    "max_size": MAX_MESSAGE,
+    "ping_interval": PING_S,
+    "ping_timeout": PONG_S,
+    "close_timeout": CLOSE_S,
+}
+
+
+def _require_same_chain(hello: Hello, genesis: bytes, name: str) -> None:
+    if hello.genesis != genesis:
+        raise ForbiddenError(
+            f"{name} has another chain (another genesis block): it belongs to another swarm, or "
+            "one of the two SNs lost its data folder and began anew. Only one SN may start with "
+            "SN_I_AM_SENTINEL=true and an empty folder"
+        )
+
+
+def _standing(chain: SwarmChain) -> tuple[bytes, int]:
+    genesis = chain.get_canonical_block_header_by_number(BlockNumber(0))
+    return rlp.encode(genesis), chain.weight()

@@ -1,0 +1,138 @@
+"""One link to another SN: mutual TLS, role SN, HELLO in both directions, then messages."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from eth_keys.datatypes import PrivateKey, Signature
+from eth_keys.exceptions import BadSignature
+from eth_utils.exceptions import ValidationError
+from websockets.asyncio.connection import Connection
+
+from services.common.errors import ForbiddenError
+from services.common.ids import NodeKind
+from services.common.tls import PeerCertificate, read_certificate
+from services.sn.adapters.p2p_messages import Hello, Message, decode, encode, proof_hash
+
+HELLO_S = 10.0
+"""Deadline for the other side's HELLO."""
+QUEUE, QUEUE_BYTES = 1024, 64 << 20
+"""Messages, and bytes of messages, that may wait for a slow link before it is cut."""
+
+
+def certificate_of(connection: Connection) -> PeerCertificate:
+    """The other side's certificate.
+
+    Raises:
+        ForbiddenError: it has none, or its role is not SN.
+    """
+    tls = connection.transport.get_extra_info("ssl_object")
+    der = tls.getpeercert(binary_form=True) if tls is not None else None
+    if not der:
+        raise ForbiddenError("an SN without a certificate")
+    certificate = read_certificate(der)
+    certificate.require(NodeKind.SN)
+    return certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What this SN shows on its links."""
+
+    key: PrivateKey
+    fingerprint: str
+    endpoint: str
+    seals: bool
+
+    def hello(self, genesis: bytes, weight: int, other: PeerCertificate) -> Hello:
+        """This SN's HELLO to ``other``."""
+        digest = proof_hash(genesis, self.fingerprint, other.fingerprint)
+        return Hello(
+            genesis=genesis,
+            address=self.key.public_key.to_canonical_address(),
+            proof=self.key.sign_msg_hash(digest).to_bytes(),
+            weight=weight,
+            clock_ms=int(time.time() * 1000),
+            seals=self.seals,
+            endpoint=self.endpoint,
+        )
+
+    def check(self, hello: Hello, other: PeerCertificate) -> None:
+        """Check the proof in ``other``'s HELLO.
+
+        Raises:
+            ForbiddenError: the account is not its own.
+        """
+        digest = proof_hash(hello.genesis, other.fingerprint, self.fingerprint)
+        try:
+            signer = Signature(hello.proof).recover_public_key_from_msg_hash(digest)
+        except (BadSignature, ValidationError, ValueError) as exc:
+            raise ForbiddenError(f"{other.common_name} proves no account: {exc}") from exc
+        if signer.to_canonical_address() != hello.address:
+            raise ForbiddenError(f"{other.common_name} claims an account that is not its own")
+
+
+async def receive_hello(connection: Connection) -> Hello:
+    """The other side's HELLO.
+
+    Raises:
+        ValidationError: it said something else, or nothing in time.
+    """
+    try:
+        async with asyncio.timeout(HELLO_S):
+            message = decode(await connection.recv())
+    except TimeoutError as exc:
+        raise ValidationError(f"no HELLO within {HELLO_S:.0f} s") from exc
+    if not isinstance(message, Hello):
+        raise ValidationError("did not begin with HELLO")
+    return message
+
+
+class Link:
+    """A live link, after both HELLOs."""
+
+    def __init__(
+        self, connection: Connection, certificate: PeerCertificate, hello: Hello, *, dialled: bool
+    ) -> None:
+        self.connection = connection
+        self.certificate = certificate
+        self.address = hello.address
+        self.seals = hello.seals
+        self.weight = hello.weight
+        self.clock_offset = hello.clock_ms / 1000 - time.time()
+        """The other's clock minus this one's, seconds."""
+        self.dialled = dialled
+        """Whether this side opened it."""
+        self.endpoint = self._endpoint(hello.endpoint)
+        self.last_hash = b""
+        """Last block of a sync in progress."""
+        self._queue: asyncio.Queue[bytes] = asyncio.Queue(QUEUE)
+        self._queued = 0
+        self._overflow = False
+
+    def __str__(self) -> str:
+        return f"{self.certificate.common_name} (0x{self.address.hex()[:8]})"
+
+    def _endpoint(self, said: str) -> str:
+        if not said.startswith(":"):
+            return said
+        address = self.connection.remote_address
+        host = str(address[0]) if address else ""
+        return f"[{host}]{said}" if ":" in host else f"{host}{said}"
+
+    def post(self, message: Message) -> None:
+        """Send without waiting; a link that takes nothing for long is cut."""
+        raw = encode(message)
+        if self._queue.full() or self._queued + len(raw) > QUEUE_BYTES:
+            self._overflow = True
+            return
+        self._queued += len(raw)
+        self._queue.put_nowait(raw)
+
+    async def write(self) -> None:
+        """Send what is posted, until cancelled or the link is closed."""
+        while not self._overflow:
+            raw = await self._queue.get()
+            await self.connection.send(raw)
+            self._queued -= len(raw)
+        await self.connection.close(1008, "too slow")

@@ -1,0 +1,152 @@
+"""What SNs say to each other on port 30303: RLP lists in binary WebSocket frames.
+
+    HELLO   version, genesis header, account, proof, weight, clock, seals, endpoint
+    TXS     signed transactions
+    BLOCK   one block, just sealed or just received
+    SYNC    block hashes, newest first: "send what follows the first one that you know"
+    BLOCKS  at most 100 blocks in order; empty: "nothing follows"
+    PEERS   endpoints of other SNs
+
+The listening side says HELLO first, so that a new SN can learn the genesis header from it.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+
+import rlp
+from eth_utils.crypto import keccak
+from eth_utils.exceptions import ValidationError
+from rlp.sedes import CountableList, List, big_endian_int, binary
+
+VERSION = b"swarm/1"
+MAX_MESSAGE = 16 << 20
+"""Bytes of one message."""
+MAX_BLOCKS = 100
+"""Blocks in one BLOCKS message."""
+MAX_BLOCKS_BYTES = 8 << 20
+"""A BLOCKS message ends with the block that exceeds this."""
+MAX_PEERS = 64
+
+_ENDPOINT = re.compile(r"\[?[A-Za-z0-9._:%-]{0,253}\]?:[0-9]{1,5}")
+
+
+class Kind(IntEnum):
+    """First element of a message."""
+
+    HELLO = 0
+    TXS = 1
+    BLOCK = 2
+    SYNC = 3
+    BLOCKS = 4
+    PEERS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Who an SN is and where its chain stands."""
+
+    genesis: bytes
+    """Header of block 0 (RLP); it commits to the chain id."""
+    address: bytes
+    """Account that it signs blocks with."""
+    proof: bytes
+    """Its signature over :func:`proof_hash`: the account is its own."""
+    weight: int
+    """Of its head (total difficulty, hash): the heaviest chain wins."""
+    clock_ms: int
+    """Its clock, milliseconds since 1970."""
+    seals: bool
+    """Whether it wants to be a signer."""
+    endpoint: str
+    """``host:port`` that others dial; empty host: the address it is seen at; empty: not at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """Any message but HELLO."""
+
+    kind: Kind
+    items: tuple[bytes, ...]
+
+
+Message = Hello | Items
+
+_HELLO = List([big_endian_int, *[binary] * 4, *[big_endian_int] * 3, binary])
+_ITEMS = List([big_endian_int, CountableList(binary)])
+
+
+def encode(message: Message) -> bytes:
+    """A message as bytes."""
+    if isinstance(message, Items):
+        return bytes(rlp.encode([message.kind, message.items], sedes=_ITEMS))
+    fields = [
+        Kind.HELLO,
+        VERSION,
+        message.genesis,
+        message.address,
+        message.proof,
+        message.weight,
+        message.clock_ms,
+        int(message.seals),
+        message.endpoint.encode(),
+    ]
+    return bytes(rlp.encode(fields, sedes=_HELLO))
+
+
+def decode(raw: bytes | str) -> Message:
+    """A message from bytes.
+
+    Raises:
+        ValidationError: it is none of these.
+    """
+    if isinstance(raw, str):
+        raise ValidationError("a text frame; all messages are binary")
+    try:
+        kind = Kind(big_endian_int.deserialize(rlp.decode(raw)[0]))
+        if kind is Kind.HELLO:
+            return _hello(rlp.decode(raw, sedes=_HELLO))
+        return Items(kind, tuple(rlp.decode(raw, sedes=_ITEMS)[1]))
+    except (rlp.exceptions.RLPException, ValueError, TypeError, IndexError) as exc:
+        raise ValidationError(f"not a message of {VERSION.decode()}: {exc}") from exc
+
+
+def _hello(fields: tuple[int, bytes, bytes, bytes, bytes, int, int, int, bytes]) -> Hello:
+    _, version, genesis, address, proof, weight, clock_ms, seals, endpoint = fields
+    if version != VERSION:
+        raise ValueError(f"version {version[:16]!r}")
+    if len(address) != 20 or len(proof) != 65:
+        raise ValueError("account or proof of a wrong length")
+    where = endpoint.decode("ascii")
+    if where and not is_endpoint(where):
+        raise ValueError(f"endpoint {where[:40]!r}")
+    return Hello(genesis, address, proof, weight, clock_ms, bool(seals), where)
+
+
+def items_of(message: Message) -> Items:
+    """A message that comes after HELLO.
+
+    Raises:
+        ValidationError: it is another HELLO.
+    """
+    if isinstance(message, Hello):
+        raise ValidationError("a second HELLO")
+    return message
+
+
+def is_endpoint(text: str) -> bool:
+    """Whether ``text`` is ``host:port`` (the host may be empty)."""
+    return _ENDPOINT.fullmatch(text) is not None and 0 < int(text.rpartition(":")[2]) < 65_536
+
+
+def proof_hash(genesis: bytes, mine: str, theirs: str) -> bytes:
+    """What an SN signs to show that its account is its own.
+
+    It binds the account to both certificates of the link, so that nobody can use it elsewhere.
+
+    Args:
+        genesis: header of block 0.
+        mine: fingerprint of the signing SN's certificate.
+        theirs: fingerprint of the other's.
+    """
+    return keccak(b"swarm-sn-hello" + keccak(genesis) + bytes.fromhex(mine + theirs))

@@ -1,0 +1,324 @@
+"""Keeps the read models up to date with the canonical chain and wakes who waits for a change.
+
+One loop follows the head. A head that continues the chain we know brings its own logs; after a
+reorganisation everything is folded again from the logs of the new canonical chain, beside the old
+state, which readers keep seeing until the new one is complete.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from services.common import sn_api as api
+from services.common.errors import ChainUnavailableError, NotFoundError, SwarmError
+from services.sn.adapters import abi
+from services.sn.adapters.chain import Chain, Head, Log, Sent, refusal_in
+from services.sn.core import ledger, views
+from services.sn.core.directory import Directory
+from services.sn.core.nodes import Nodes
+from services.sn.core.training import Training
+
+log = logging.getLogger("swarm.projection")
+
+RETRY_SECONDS = 1.0
+"""Pause after the chain did not answer."""
+STALLED_AFTER = 3.0
+"""Seconds without a block for one of our writes after which the chain counts as stalled."""
+
+
+@dataclass(slots=True)
+class ReadModel:
+    """Everything folded from one history of the chain."""
+
+    head: Head | None = None
+    directory: Directory = field(default_factory=Directory)
+    nodes: Nodes = field(default_factory=Nodes)
+    trainings: dict[str, Training] = field(default_factory=dict)
+    """By name."""
+    by_address: dict[str, Training] = field(default_factory=dict)
+
+    def apply(self, event: abi.LedgerEvent, address: str, block: ledger.Block) -> None:
+        """Advance the fold that ``event`` belongs to."""
+        match event:
+            case ledger.WriterAdded() | ledger.WriterRemoved():
+                self.directory.apply(event)
+            case ledger.Registered():
+                self.directory.apply(event)
+                self._name(event)
+            case (
+                ledger.NodeRegistered()
+                | ledger.NodesAlive()
+                | ledger.NodesLost()
+                | ledger.NodeLeft()
+            ):
+                self.nodes.apply(event, block)
+            case _:
+                self.by_address[address].apply(event, block)
+
+    def _name(self, event: ledger.Registered) -> None:
+        if event.kind == abi.TRAINING_KIND:
+            training = Training(event.name, event.at, event.created)
+            self.trainings[event.name] = self.by_address[event.at] = training
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiter:
+    sent: Sent
+    settled: asyncio.Future[ledger.Block]
+    since: float
+    """Time of the event loop."""
+
+
+class _Reorganised(Exception):  # noqa: N818 - never leaves this module
+    """The chain changed while we read it."""
+
+
+class Projection:
+    """The read model of the canonical chain, and what waits for it.
+
+    Args:
+        chain: where to read.
+        registry: address of the SwarmRegistry.
+        nodes: address of the NodeRegistry.
+    """
+
+    def __init__(self, chain: Chain, registry: str, nodes: str) -> None:
+        self._chain = chain
+        self._system = {registry: abi.REGISTRY, nodes: abi.NODES}
+        self._waiting: dict[str, _Waiter] = {}
+        self._changed: dict[str, asyncio.Event] = {}
+        self._advanced = asyncio.Event()
+        self._closed = False
+        self._seen_at = 0.0
+        self.now = ReadModel()
+        self.rebuilds = -1
+        """How often a reorganisation made us fold everything again."""
+
+    # --- reading
+
+    def training(self, name: str) -> Training:
+        """The training contract called ``name``.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        training = self.now.trainings.get(name)
+        if training is None:
+            raise NotFoundError(
+                f"no training contract named {name!r}: create it with CREATE CONTRACT {name}, or "
+                f"use one of {', '.join(sorted(self.now.trainings)) or 'none so far'}"
+            )
+        return training
+
+    def state(self, name: str, after: str = "") -> api.ContractState:
+        """A contract's view, its cursor, and the events since cursor ``after``.
+
+        Raises:
+            NotFoundError: there is no such contract.
+        """
+        training, nodes = self.training(name), self.now.nodes
+        age = None if training.elected is None else max(0.0, self.chain_now() - training.elected)
+        view = views.view_of(training, nodes, age)
+        if view.waiting_for and self.is_stalled():
+            words = f"waiting for the chain ({self._chain.status()}), then {view.waiting_for}"
+            view = view.model_copy(update={"waiting_for": words})
+        return api.ContractState(
+            cursor=views.cursor_of(training, nodes), view=view, events=training.events_after(after)
+        )
+
+    async def watch(self, name: str, after: str, wait: float) -> api.ContractState:
+        """The state as soon as its cursor is another than ``after``, at the latest in ``wait`` s.
+
+        Raises:
+            NotFoundError: there is no such contract.
+        """
+        try:
+            async with asyncio.timeout(wait):
+                while not self._closed and self._cursor(name) == after:
+                    await self._changed.setdefault(name, asyncio.Event()).wait()
+        except TimeoutError:
+            pass
+        return self.state(name, after)
+
+    def chain_now(self) -> float:
+        """Present chain time in seconds: the head's, and how long we have known it.
+
+        Never compares this machine's clock with another's.
+        """
+        head = self.now.head
+        return (head.time if head else 0) + self.head_age()
+
+    def head_age(self) -> float:
+        """Seconds since the head last changed, or since we began to follow it."""
+        return asyncio.get_running_loop().time() - self._seen_at
+
+    async def until(self, condition: Callable[[ReadModel], bool]) -> None:
+        """Return once ``condition`` holds for the read model."""
+        while not condition(self.now):
+            await self._advanced.wait()
+
+    def _cursor(self, name: str) -> str:
+        return views.cursor_of(self.training(name), self.now.nodes)
+
+    # --- writes under way
+
+    @property
+    def pending(self) -> int:
+        """How many of our transactions are not in a block yet."""
+        return len(self._waiting)
+
+    def is_stalled(self) -> bool:
+        """Whether no block takes our writes, for a while already."""
+        now = asyncio.get_running_loop().time()
+        return any(now - waiter.since > STALLED_AFTER for waiter in self._waiting.values())
+
+    async def settled(self, sent: Sent) -> ledger.Block:
+        """The block with this transaction, once that block is applied here.
+
+        Raises:
+            ProtocolError: the contract refused it.
+        """
+        loop = asyncio.get_running_loop()
+        waiter = _Waiter(sent, loop.create_future(), loop.time())
+        self._waiting[sent.hash] = waiter
+        try:
+            await self._look_up(waiter)  # it may have been sealed while we were being told its hash
+            return await waiter.settled
+        finally:
+            del self._waiting[sent.hash]
+
+    # --- following
+
+    def close(self) -> None:
+        """Answer all long polls now: the SN stops."""
+        self._closed = True
+        self._wake(set(self._changed))
+
+    async def follow(self) -> None:
+        """Follow the chain until cancelled."""
+        while True:
+            try:
+                head = await self._chain.head()
+                await self._advance(head)
+                await self._chain.wait_for_head(head.hash)
+            except _Reorganised:
+                continue
+            except ChainUnavailableError as exc:
+                log.warning("cannot follow the chain: %s", exc)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _advance(self, head: Head) -> None:
+        model, known = self.now, self.now.head
+        if known is not None and known.hash == head.hash:
+            await self._settle(head, set(), everything=True)
+            return
+        if known is None or not await self._continues(known, head):
+            model = ReadModel()
+            self.rebuilds += 1
+        first = model.head.number + 1 if model.head else 0
+        entries = await self._read(model, first, head)
+        before = self._cursors()
+        for event, entry, block in entries:
+            model.apply(event, entry.address, block)
+        model.head = head
+        self.now, self._seen_at = model, asyncio.get_running_loop().time()
+        after = self._cursors()
+        self._wake({n for n in before.keys() | after.keys() if after.get(n) != before.get(n)})
+        one_more = known is not None and known.hash == head.parent
+        logged = {entry.transaction for _, entry, _ in entries}
+        await self._settle(head, logged, everything=not one_more)
+
+    async def _continues(self, known: Head, head: Head) -> bool:
+        if head.parent == known.hash:
+            return True
+        still = await self._chain.block(known.number) if head.number > known.number else None
+        return still is not None and still.hash == known.hash
+
+    async def _read(
+        self, model: ReadModel, first: int, head: Head
+    ) -> list[tuple[abi.LedgerEvent, Log, ledger.Block]]:
+        """The events of blocks ``first`` to ``head``, decoded.
+
+        Raises:
+            _Reorganised: ``head`` is no longer canonical.
+        """
+        blocks: dict[int, ledger.Block] = {head.number: head}
+        if first == head.number:
+            logs = await self._chain.logs_of(head.hash)
+        else:
+            logs = await self._chain.logs(first, head.number)
+            for number in {entry.block for entry in logs} - {head.number}:
+                block = await self._chain.block(number)
+                if block is None:
+                    raise _Reorganised
+                blocks[number] = block
+            still = await self._chain.block(head.number)
+            if still is None or still.hash != head.hash:
+                raise _Reorganised
+        if any(blocks[entry.block].hash != entry.block_hash for entry in logs):
+            raise _Reorganised
+        return self._decode(model, logs, blocks)
+
+    def _decode(
+        self, model: ReadModel, logs: list[Log], blocks: dict[int, ledger.Block]
+    ) -> list[tuple[abi.LedgerEvent, Log, ledger.Block]]:
+        """Decode the logs of our own contracts; a contract is ours from its registration on."""
+        ours = {**self._system, **dict.fromkeys(model.by_address, abi.TRAINING)}
+        found: list[tuple[abi.LedgerEvent, Log, ledger.Block]] = []
+        for entry in logs:
+            kind = ours.get(entry.address)
+            event = abi.abi(kind).event(entry.topics, entry.data) if kind else None
+            if event is None:
+                continue
+            if isinstance(event, ledger.Registered) and event.kind == abi.TRAINING_KIND:
+                ours[event.at] = abi.TRAINING
+            found.append((event, entry, blocks[entry.block]))
+        return found
+
+    def _cursors(self) -> dict[str, str]:
+        return {name: self._cursor(name) for name in self.now.trainings}
+
+    def _wake(self, names: set[str]) -> None:
+        for name in names:
+            self._changed.pop(name, asyncio.Event()).set()
+        self._advanced.set()
+        self._advanced = asyncio.Event()
+
+    async def _settle(self, head: Head, logged: set[str], *, everything: bool) -> None:
+        """Tell those whose transactions are in the chain now.
+
+        Args:
+            head: the block just applied.
+            logged: transactions with events in it: they succeeded, no receipt needed.
+            everything: look for transactions in earlier blocks, too.
+        """
+        for waiter in list(self._waiting.values()):
+            if waiter.sent.hash in logged:
+                _answer(waiter, head)
+            elif everything or waiter.sent.hash in head.transactions:
+                await self._look_up(waiter)
+
+    async def _look_up(self, waiter: _Waiter) -> None:
+        receipt = await self._chain.receipt(waiter.sent.hash)
+        if receipt is None:
+            return
+        number = int(receipt["blockNumber"], 16)
+        if self.now.head is None or number > self.now.head.number:
+            return
+        if int(receipt["status"], 16):
+            block = await self._chain.block(number)
+            if block is not None:
+                _answer(waiter, block)
+            return
+        error = refusal_in(receipt) or await self._chain.reason(waiter.sent, number)
+        _answer(waiter, error)
+
+
+def _answer(waiter: _Waiter, outcome: ledger.Block | SwarmError) -> None:
+    if waiter.settled.done():
+        return
+    if isinstance(outcome, SwarmError):
+        waiter.settled.set_exception(outcome)
+    else:
+        waiter.settled.set_result(outcome)

@@ -1,0 +1,84 @@
+"""Who may do what: the caller's certificate, the uid it acts for, and refusals on the ledger."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from fastapi import Depends, Response
+from pydantic import BaseModel
+
+from services.common.errors import ChainUnavailableError, NotFoundError, ProtocolError
+from services.common.ids import NodeId, NodeKind
+from services.common.rest import caller
+from services.common.tls import PeerCertificate
+from services.sn.adapters.membership import Membership
+from services.sn.adapters.projection import Projection
+from services.sn.adapters.trainings import Trainings
+from services.sn.adapters.writer import Writer
+from services.sn.core.refusals import RefusalLimit
+from services.sn.core.training import Training
+
+log = logging.getLogger("swarm.api")
+
+Who = Annotated[PeerCertificate, Depends(caller)]
+"""The certificate of the caller."""
+NOBODY = "0" * 32
+"""Stands for the peer in refusals of callers that are none."""
+REFUSAL_EVERY = 10.0
+"""Seconds between two entries on the ledger of the same refusal."""
+
+Rpc = Callable[[str, Sequence[Any]], Awaitable[dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sn:
+    """The parts of an SN that its API serves."""
+
+    projection: Projection
+    writer: Writer
+    trainings: Trainings
+    membership: Membership
+    rpc: Rpc
+    """Answers read-only JSON-RPC."""
+    status: Callable[[], str]
+    """What the chain does or waits for."""
+    p2p: Callable[[], list[str]]
+    """``host:port`` of the SNs to link to, this one first."""
+    limit: RefusalLimit = field(default_factory=lambda: RefusalLimit(REFUSAL_EVERY))
+
+    def as_peer(self, uid: NodeId, who: PeerCertificate) -> None:
+        """Check that the caller is an SL node and acts as itself.
+
+        Raises:
+            ForbiddenError: it is not, or the uid is another node's.
+            NotFoundError: nobody registered under this uid.
+        """
+        who.require(NodeKind.SL)
+        self.membership.noticed(self.membership.require_owner(uid, who))
+
+    @asynccontextmanager
+    async def recording(self, training: Training, uid: str) -> AsyncIterator[None]:
+        """Put a refusal of what happens inside on the ledger, and raise it on."""
+        try:
+            yield
+        except (ProtocolError, NotFoundError) as exc:
+            now = asyncio.get_running_loop().time()
+            if self.limit.admits((training.name, uid, exc.code), now):
+                await self._record(training, uid, exc)
+            raise
+
+    async def _record(
+        self, training: Training, uid: str, exc: ProtocolError | NotFoundError
+    ) -> None:
+        try:
+            await self.trainings.refused(training, uid, exc.code, str(exc)[:500])
+        except ChainUnavailableError as unavailable:
+            log.warning("refusal not on the ledger: %s", unavailable)
+
+
+def as_json(body: BaseModel, status: int = 200) -> Response:
+    """A model as the answer, without checking again what is checked already."""
+    return Response(body.model_dump_json(), status, media_type="application/json")

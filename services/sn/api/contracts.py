@@ -1,0 +1,103 @@
+"""``/v1/contracts``: training contracts; peers write their part of the rounds, anybody reads.
+
+Every write answers with the contract as it is once the write is applied.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel
+
+from services.common import sn_api as api
+from services.common.errors import ProtocolError
+from services.common.ids import ContractNameField, NodeId, NodeIdField, NodeKind
+from services.sn.adapters.trainings import Trainings
+from services.sn.api.access import NOBODY, Sn, Who, as_json
+from services.sn.core.training import Training
+from services.sn.core.views import summary_of
+
+LONGEST_WAIT = 60.0
+"""Seconds that a long poll may last."""
+
+PeerWrite = Callable[[Trainings, Training, NodeId, Any], Awaitable[None]]
+
+PEER_WRITES: dict[str, tuple[type[BaseModel], PeerWrite]] = {
+    "enrol": (api.Enrol, Trainings.enrol),
+    "checkin": (api.CheckIn, Trainings.check_in),
+    "freeze": (api.OfTerm, Trainings.freeze),
+    "drop": (api.Drop, Trainings.drop),
+    "publish": (api.Publish, Trainings.publish),
+    "report-leader": (api.OfTerm, Trainings.report_leader),
+    "perf": (api.PerfReport, Trainings.perf),
+    "leave": (api.Leave, Trainings.leave),
+}
+"""``POST /v1/contracts/{name}/peers/{uid}/{verb}``: what it takes and what it does."""
+
+
+def router(sn: Sn) -> APIRouter:
+    """The routes."""
+    routes = APIRouter(prefix="/v1/contracts", tags=["contracts"])
+
+    @routes.get("")
+    async def listed(_who: Who) -> list[api.ContractSummary]:
+        return [summary_of(t) for _, t in sorted(sn.projection.now.trainings.items())]
+
+    @routes.post("")
+    async def create(body: api.CreateContract, who: Who) -> Response:
+        who.require(NodeKind.SWCI)
+        if body.name in sn.projection.now.directory.contracts:
+            raise ProtocolError(f"the name {body.name!r} is taken", "name-taken")
+        await sn.trainings.create(body.name)
+        return as_json(summary_of(sn.projection.training(body.name)), 201)
+
+    @routes.post("/{name}/reset")
+    async def reset(
+        name: ContractNameField, who: Who, reason: Annotated[str, Query(max_length=200)] = ""
+    ) -> Response:
+        training = sn.projection.training(name)
+        async with sn.recording(training, NOBODY):
+            who.require(NodeKind.SWCI)
+            by = f"{who.common_name}: {reason}" if reason else who.common_name
+            await sn.trainings.reset(training, by)
+        return as_json(sn.projection.state(name))
+
+    _add_reads(sn, routes)
+    for verb, (body, act) in PEER_WRITES.items():
+        _add_peer_write(sn, routes, verb, body, act)
+    return routes
+
+
+def _add_reads(sn: Sn, routes: APIRouter) -> None:
+    @routes.get("/{name}")
+    async def state(name: ContractNameField, _who: Who) -> Response:
+        return as_json(sn.projection.state(name))
+
+    @routes.get("/{name}/events")
+    async def events(
+        name: ContractNameField,
+        _who: Who,
+        after: Annotated[str, Query(max_length=100)] = "",
+        wait: Annotated[float, Query(ge=0, allow_inf_nan=False)] = 0.0,
+    ) -> Response:
+        return as_json(await sn.projection.watch(name, after, min(wait, LONGEST_WAIT)))
+
+    @routes.get("/{name}/rounds")
+    async def rounds(name: ContractNameField, _who: Who) -> list[api.RoundRecord]:
+        return sn.projection.training(name).rounds
+
+
+def _add_peer_write(
+    sn: Sn, routes: APIRouter, verb: str, schema: type[BaseModel], act: PeerWrite
+) -> None:
+    async def write(
+        name: ContractNameField, uid: NodeIdField, body: BaseModel, who: Who
+    ) -> Response:
+        training, peer = sn.projection.training(name), NodeId(uid)
+        async with sn.recording(training, uid):
+            sn.as_peer(peer, who)
+            await act(sn.trainings, training, peer, body)
+        return as_json(sn.projection.state(name))
+
+    write.__annotations__["body"] = schema
+    routes.post(f"/{{name}}/peers/{{uid}}/{verb}", name=verb)(write)

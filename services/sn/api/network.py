@@ -1,0 +1,19 @@
+"""``/v1/network``: what another SN needs to join."""
+
+from fastapi import APIRouter
+
+from services.common.ids import NodeKind
+from services.sn.adapters.entry import Network
+from services.sn.api.access import Sn, Who
+
+
+def router(sn: Sn) -> APIRouter:
+    """The route."""
+    routes = APIRouter(tags=["network"])
+
+    @routes.get("/v1/network")
+    async def network(who: Who) -> Network:
+        who.require(NodeKind.SN)
+        return Network(p2p=sn.p2p())
+
+    return routes

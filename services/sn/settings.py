@@ -1,0 +1,77 @@
+"""Settings of an SN, from HPE's environment variables where HPE has one (``compat/02``)."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from services.common.errors import ConfigError
+from services.common.settings import NodeSettings, service_address
+
+P2P_PORT = 30303
+API_PORT = 30304
+
+
+class SnSettings(NodeSettings):
+    """What an SN reads from its environment. Listening ports may be 0: the system chooses."""
+
+    sn_i_am_sentinel: bool = False
+    """This SN starts first: it makes the chain where its data folder holds none."""
+    sentinel_node_ip: str = ""
+    """Host of an SN to join; any running one will do."""
+    sentinel_api_server_port: int = Field(API_PORT, ge=1, le=65535)
+    """API port of that SN."""
+    sentinel_api_service: str = ""
+    """``fqdn[:port]`` of that SN's API, instead of host and port."""
+    sn_api_server_port: int = Field(API_PORT, ge=0, le=65535)
+    """Port that the API listens on, and is announced with."""
+    sn_api_service: str = ""
+    """``fqdn[:port]`` to announce for the API instead of this host and the port above."""
+    sn_eth_port_ext: int = Field(0, ge=0, le=65535)
+    """Port to announce for the links between SNs; 0: the one we listen on."""
+    sn_eth_p2p_service: str = ""
+    """``fqdn[:port]`` to announce for the links between SNs."""
+    sn_start_mining: bool = True
+    """Whether to seal blocks. Our choice: yes (HPE: no), else the swarm ends with the sentinel."""
+    sn_p2p_listen_port: int = Field(P2P_PORT, ge=0, le=65535)
+    """Ours: port that the links between SNs listen on."""
+    sn_data_dir: Path = Path("/platform/swarm/SMLNODE")
+    """Ours: folder of the chain; mount a volume there to keep it."""
+
+    def entry(self) -> str | None:
+        """API ``host:port`` of the SN to join; None: this is the sentinel.
+
+        Raises:
+            ConfigError: it is neither a sentinel nor told whom to join.
+        """
+        if self.sn_i_am_sentinel:
+            return None
+        if self.sentinel_api_service:
+            return join(*service_address(self.sentinel_api_service))
+        if self.sentinel_node_ip:
+            return join(self.sentinel_node_ip, self.sentinel_api_server_port)
+        raise ConfigError(
+            "either SN_I_AM_SENTINEL=true (on the one SN that starts first) or SENTINEL_NODE_IP or "
+            "SENTINEL_API_SERVICE (an SN to join) must be set"
+        )
+
+    def api_endpoint(self, host: str, port: int) -> str:
+        """What to announce for the API.
+
+        Args:
+            host: name of this machine, for where THIS_NODE_IP is not set.
+            port: the port that the API listens on.
+        """
+        if self.sn_api_service:
+            return join(*service_address(self.sn_api_service))
+        return join(self.this_node_ip or host, port)
+
+    def p2p_endpoint(self, host: str, port: int) -> str:
+        """What to announce for the links between SNs; arguments as for the API."""
+        if self.sn_eth_p2p_service:
+            return join(*service_address(self.sn_eth_p2p_service, P2P_PORT))
+        return join(self.this_node_ip or host, self.sn_eth_port_ext or port)
+
+
+def join(host: str, port: int) -> str:
+    """``host:port``, with the brackets that an IPv6 address needs."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,103 @@
+"""Stands in for a service: `python fake_service.py LIC|SN|SL`. Only what a composition sees of it.
+
+An SL "enrols" by leaving its UID in $FAKE_SWARM, where the SN finds it.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+SHARED = Path(os.environ["FAKE_SWARM"])
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def license_server() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    if os.environ.get("FAKE_LICENSE") == "broken":
+        sys.exit("Exiting LIC. Reason: the fake is told to break")
+    say("License server ready on port: 1")
+    signal.sigwait({signal.SIGTERM})  # blocked at the start
+
+
+def view(name: str) -> dict[str, object]:
+    peer = {
+        "endpoint": "x:1", "fingerprint": "", "container": "", "live": True, "may_lead": True,
+        "state": "TRAINING", "checkin": None, "participant": False, "dropped": "", "perf": None,
+        "perf_round": 0, "rounds": 0, "left": "",
+    }  # fmt: skip
+    uids = sorted(file.name for file in SHARED.iterdir())
+    return {
+        "name": name, "generation": 1, "phase": "QUORUM" if uids else "UNINITIALIZED",
+        "round": 7 if uids else 0, "term": 1, "leader": uids[0] if uids else "", "terms": None,
+        "peers": [{"uid": uid, **peer} for uid in uids], "merged": None,
+        "quorum_age_s": None, "waiting_for": "",
+    }  # fmt: skip
+
+
+async def sn() -> None:
+    from services.common import rest, settings, tls
+    from services.common.ids import DEFAULT_CONTRACT, NodeKind
+
+    identity = tls.load_identity(settings.load(settings.NodeSettings), NodeKind.SN)
+    sock = rest.listen("127.0.0.1", int(os.environ["SN_API_SERVER_PORT"]), "the fake SN")
+    app = rest.make_app("fake SN")
+
+    @app.get("/v1/contracts")
+    async def contracts() -> list[dict[str, object]]:
+        return [{"name": DEFAULT_CONTRACT, "address": "", "created": 0, "phase": "CHECKIN",
+                 "round": 1, "min_peers": 1, "peers": 0, "completed_peers": 0}]  # fmt: skip
+
+    @app.get("/v1/contracts/{name}")
+    async def state(name: str) -> dict[str, object]:
+        return {"cursor": "1", "view": view(name)}
+
+    @app.get("/v1/contracts/{name}/events")
+    async def events(name: str) -> dict[str, object]:
+        await asyncio.sleep(0.05)
+        return {"cursor": "1", "view": view(name)}
+
+    @app.get("/v1/contracts/{name}/rounds")
+    async def rounds(name: str) -> list[object]:
+        return []
+
+    async with rest.serving(app, sock, identity):
+        say("Starting SWARM-API-SERVER on port: 1")
+        stop = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+        await stop.wait()
+
+
+def sl() -> None:
+    for channel in ("SL_RESPONSE_CHANNEL", "SL_REQUEST_CHANNEL"):
+        os.mkfifo(os.environ[channel])
+    say("Opening pipes to communicate with user container ...")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    said = []
+    with Path(os.environ["SL_REQUEST_CHANNEL"]).open() as requests:
+        for line in requests:
+            said.append(line)
+            (SHARED / os.environ["SWARM_NODE_UID"]).touch()
+    if "bye\n" not in said:
+        sys.exit("Exiting SL. Reason: the ML program closed its pipe")
+    digest = os.environ.get("FAKE_DIGEST", "ab") * 32
+    if digest == "own" * 32:
+        digest = os.environ["SWARM_NODE_UID"] * 2
+    result = {"uid": os.environ["SWARM_NODE_UID"], "outcome": "completed", "rounds": 7}
+    Path(os.environ["SL_RESULT_FILE"]).write_text(json.dumps({**result, "final_digest": digest}))
+
+
+if __name__ == "__main__":
+    match sys.argv[1]:
+        case "LIC":
+            license_server()
+        case "SN":
+            asyncio.run(sn())
+        case "SL":
+            sl()

@@ -1,0 +1,90 @@
+"""Claiming run folders, choosing ports, finding runs."""
+
+import os
+import socket
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+
+from compose import ports, run_folder
+from services.common.errors import ConfigError, NotFoundError
+
+NOW = datetime(2026, 11, 23, 10, 0, 0, tzinfo=UTC)
+
+
+def test_default_names_never_meet(tmp_path):
+    first = run_folder.default_path("digits", NOW, tmp_path / "runs")
+    second = run_folder.default_path("digits", NOW, tmp_path / "runs")
+    assert first.name == "20261123-100000-digits"
+    assert second.name == "20261123-100000-digits-2"
+
+
+def test_a_folder_is_held_until_released(tmp_path):
+    folder = run_folder.claim(tmp_path / "run")
+    assert run_folder.is_running(tmp_path / "run")
+    with pytest.raises(ConfigError, match="a swarm is running in"):
+        run_folder.claim(tmp_path / "run")
+    folder.release()
+    assert not run_folder.is_running(tmp_path / "run")
+    run_folder.claim(tmp_path / "run").release()  # still empty: fine
+
+
+def test_a_folder_with_something_in_it_is_refused(tmp_path):
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(ConfigError, match=r"not empty \(mine.txt"):
+        run_folder.claim(tmp_path)
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot use"):
+        run_folder.claim(tmp_path / "file")
+
+
+def test_latest_is_the_one_that_runs(tmp_path):
+    with pytest.raises(NotFoundError):
+        run_folder.latest(tmp_path)
+    held = run_folder.claim(tmp_path / "old")
+    held.write("state.json", {"pid": 1})
+    done = run_folder.claim(tmp_path / "new")
+    done.write("state.json", {"pid": 2})
+    os.utime(tmp_path / "old" / "state.json", (0, 0))
+    done.release()
+    assert run_folder.latest(tmp_path).name == "old"
+    held.release()
+    assert run_folder.latest(tmp_path).name == "new"
+    assert run_folder.pid_of(tmp_path / "new") == 2
+
+
+def test_scratch_needs_room(tmp_path, monkeypatch):
+    tmpfs, run = tmp_path / "shm", tmp_path / "run"
+    tmpfs.mkdir()
+    run.mkdir()
+    scratch = run_folder.make_scratch(run, "id", tmpfs)
+    assert scratch.parent == tmpfs
+    assert scratch.stat().st_mode & 0o777 == 0o700
+    monkeypatch.setattr(run_folder.shutil, "disk_usage", lambda _: SimpleNamespace(free=64 << 20))
+    assert run_folder.make_scratch(run, "id", tmpfs) == run / "scratch"
+
+
+def test_ports_are_all_different():
+    chosen = ports.choose(5)
+    numbers = [chosen.license, chosen.sn_api, chosen.sn_p2p, *chosen.sl]
+    assert len(set(numbers)) == 8
+
+
+def test_given_ports_are_taken_or_refused():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        taken = sock.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port {taken} for the SN's API"):
+            ports.choose(1, sn_api=taken)
+    assert ports.choose(1, sn_api=taken).sn_api == taken
+
+
+@pytest.mark.parametrize("options", [{"sn_api": 70_000}, {"sl": (1234,)}])
+def test_bad_ports(options):
+    with pytest.raises(ConfigError):
+        ports.choose(2, **options)

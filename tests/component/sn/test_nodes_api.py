@@ -1,0 +1,244 @@
+"""Registration, certificates, heartbeats and lost nodes, through the API of a real SN."""
+
+import asyncio
+import socket
+
+import httpx
+import pytest
+
+from services.common import sn_api as api
+from services.common.errors import ConfigError, ForbiddenError, NotFoundError
+from services.common.ids import DEFAULT_CONTRACT, NodeKind
+from services.common.rest import listen
+from services.sn.core.liveness import Pace
+from tests.component.sn.conftest import PATIENCE
+
+QUICK = 1.5
+"""Seconds after which these SNs call a node lost."""
+
+
+async def until(peer, condition):
+    """The first state of the default contract that meets the condition."""
+    async with asyncio.timeout(PATIENCE):
+        state = await peer.state()
+        while not condition(state):
+            state = await peer.client.watch(DEFAULT_CONTRACT, state.cursor, 5)
+        return state
+
+
+async def beat(*peers):
+    """Heartbeats, until cancelled."""
+    while True:
+        await asyncio.gather(*(peer.client.alive(peer.uid) for peer in peers))
+        await asyncio.sleep(QUICK / 5)
+
+
+async def test_nodes_register_and_are_listed(swarm):
+    sn = await swarm.sn()
+    peer = await swarm.peer(sn)
+    answer = await peer.register()
+    assert answer.sns == [sn.endpoint]
+    assert (answer.heartbeat_s, answer.lost_after_s) == (2.0, 6.0)
+    nodes = {node.kind: node for node in await peer.client.nodes()}
+    assert nodes.keys() == {NodeKind.SN, NodeKind.SL}
+    own, sl = nodes[NodeKind.SN], nodes[NodeKind.SL]
+    assert (own.sentinel, own.endpoint, own.parent, own.alive) == (
+        True, sn.endpoint, own.uid, True,
+    )  # fmt: skip
+    assert (sl.uid, sl.parent, sl.container, sl.alive) == (peer.uid, own.uid, "sl1", True)
+    assert sl.fingerprint == swarm.pki.identity(NodeKind.SL).certificate.fingerprint
+    assert sl.last_seen > 0
+
+
+async def test_registering_again_unchanged_writes_nothing(swarm):
+    sn = await swarm.sn()
+    peer = await swarm.peer(sn)
+    before = await number_of_transactions(swarm, sn)
+    await peer.register()
+    await peer.register()
+    assert await number_of_transactions(swarm, sn) == before
+
+
+async def test_the_role_must_be_the_certificates(swarm):
+    sn = await swarm.sn()
+    client = swarm.client(sn, kind=NodeKind.SWCI)
+    with pytest.raises(ForbiddenError, match="role SWCI, but this needs SL"):
+        await client.register("a" * 32, api.NodeRegistration(kind=NodeKind.SL, endpoint="h:1"))
+    with pytest.raises(ConfigError, match="SWCI nodes do not register"):
+        await client.register("a" * 32, api.NodeRegistration(kind=NodeKind.SWCI, endpoint="h:1"))
+
+
+async def test_a_uid_belongs_to_the_certificate_that_registered_it(swarm):
+    sn = await swarm.sn()
+    owner = await swarm.peer(sn, "1")
+    thief = await swarm.peer(sn, "2")
+    thief.uid = owner.uid
+    attempts = [
+        thief.register(), thief.client.alive(owner.uid), thief.client.leave_network(owner.uid),
+        thief.enrol(),
+    ]  # fmt: skip
+    for attempt in attempts:
+        with pytest.raises(ForbiddenError, match="another certificate"):
+            await attempt
+    state = await until(owner, lambda state: not state.cursor.startswith("0-"))
+    assert state.view.phase is api.Phase.UNINITIALIZED
+    events = (await owner.client.watch(DEFAULT_CONTRACT, "0", 0)).events
+    assert [(e.kind, e.data["code"]) for e in events] == [("Refused", "forbidden")]
+
+
+async def test_only_sl_nodes_take_part(swarm):
+    sn = await swarm.sn()
+    swop = await swarm.peer(sn, kind=NodeKind.SWOP)
+    with pytest.raises(ForbiddenError, match="role SWOP, but this needs SL"):
+        await swop.enrol()
+
+
+async def test_unknown_nodes_are_told_to_register(swarm):
+    sn = await swarm.sn()
+    client = swarm.client(sn)
+    with pytest.raises(NotFoundError, match="register it first"):
+        await client.alive("a" * 32)
+    with pytest.raises(NotFoundError, match="not registered"):
+        await client.peer(DEFAULT_CONTRACT, "a" * 32, "enrol", api.Enrol(min_peers=1))
+
+
+async def test_a_node_that_left_must_register_again(swarm):
+    sn = await swarm.sn()
+    peer = await swarm.peer(sn)
+    await peer.client.leave_network(peer.uid, "done")
+    with pytest.raises(NotFoundError):
+        await peer.client.alive(peer.uid)
+    (info,) = [n for n in await peer.client.nodes() if n.uid == peer.uid]
+    assert not info.alive
+    await peer.register()
+    assert (await peer.client.alive(peer.uid)).sns == [sn.endpoint]
+
+
+async def test_a_silent_peer_is_reaped_and_comes_back(swarm):
+    sn = await swarm.sn(pace=Pace(lost_after=QUICK))
+    loud = await swarm.peer(sn, "1")
+    beating = asyncio.create_task(beat(loud))
+    await loud.enrol()
+    silent = await swarm.peer(sn, "2")
+    await silent.enrol()
+    state = await until(loud, lambda s: any(not p.live for p in s.view.peers))
+    (lost,) = [p for p in state.view.peers if not p.live]
+    assert (lost.uid, lost.left) == (silent.uid, "lost")
+    assert {n.uid: n.alive for n in await loud.client.nodes()}[silent.uid] is False
+
+    await silent.client.alive(silent.uid)
+    await until_alive(silent)
+    state = await silent.check_in()
+    assert all(p.live for p in state.view.peers)
+    kinds = [e.kind for e in (await loud.client.watch(DEFAULT_CONTRACT, "0", 0)).events]
+    assert kinds.count("Left") == kinds.count("Returned") == 1
+    beating.cancel()
+
+
+async def until_alive(peer):
+    async with asyncio.timeout(PATIENCE):
+        while not {n.uid: n.alive for n in await peer.client.nodes()}[peer.uid]:
+            await peer.client.alive(peer.uid)
+
+
+async def test_a_silent_leader_is_replaced(swarm):
+    sn = await swarm.sn(pace=Pace(lost_after=QUICK))
+    peers, beating = [], {}
+    for name in "123":
+        peers.append(peer := await swarm.peer(sn, name))
+        beating[peer.uid] = asyncio.create_task(beat(peer))
+    for peer in peers:
+        await peer.enrol()
+    for peer, digit in zip(peers, "abc", strict=True):
+        await peer.check_in(digit=digit)
+    state = await peers[0].state()
+    leader = state.view.leader
+    (witness, *_) = [peer for peer in peers if peer.uid != leader]
+    beating[leader].cancel()
+    state = await until(witness, lambda s: s.view.term == 2)
+    assert state.view.leader not in {"", leader}
+    assert state.view.phase is api.Phase.QUORUM
+    elections = [
+        e.data["reason"]
+        for e in (await witness.client.watch(DEFAULT_CONTRACT, "0", 0)).events
+        if e.kind == "LeaderElected"
+    ]
+    assert elections == ["quorum", "leader lost"]
+    for task in beating.values():
+        task.cancel()
+
+
+async def test_the_peers_of_a_dead_sn_are_reaped_by_another(swarm):
+    pace = Pace(lost_after=QUICK, report_every=0.5, orphan_after=5)
+    first = await swarm.sn("1", pace=pace)
+    host, port = first.endpoint.split(":")
+    second = await swarm.sn(
+        "2", pace=pace, sn_i_am_sentinel=False, sentinel_node_ip=host, sentinel_api_server_port=port
+    )
+    here = await swarm.peer(first, "1")
+    beating = [asyncio.create_task(beat(here))]
+    there = await swarm.peer(second, "2")
+    beating.append(asyncio.create_task(beat(there)))
+    await here.enrol()
+    await there.enrol()
+    nodes = {n.uid: n for n in await here.client.nodes()}
+    assert nodes[there.uid].parent != nodes[here.uid].parent
+    assert nodes[there.uid].alive
+
+    beating[1].cancel()
+    await asyncio.wait(beating[1:])
+    await second.stop()
+    state = await until(here, lambda s: any(not p.live for p in s.view.peers))
+    assert {p.uid: p.left for p in state.view.peers} == {here.uid: "", there.uid: "lost"}
+    assert (await here.client.alive(here.uid)).sns == [first.endpoint]
+    beating[0].cancel()
+
+
+async def number_of_transactions(swarm, sn):
+    text = await fetch(swarm, sn, "/metrics")
+    (line,) = [x for x in text.splitlines() if x.startswith("swarm_transaction_seconds_count")]
+    return int(line.split()[1])
+
+
+async def fetch(swarm, sn, path, **post):
+    context = swarm.pki.identity(NodeKind.SWCI).client_context()
+    async with httpx.AsyncClient(verify=context) as http:
+        url = f"https://{sn.endpoint}{path}"
+        answer = await (http.post(url, **post) if post else http.get(url))
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+
+async def test_metrics(swarm):
+    sn = await swarm.sn()
+    peer = await swarm.peer(sn)
+    await peer.enrol()
+    text = await fetch(swarm, sn, "/metrics")
+    assert 'swarm_nodes_alive{kind="SL"} 1\n' in text
+    assert f'swarm_contract_round{{contract="{DEFAULT_CONTRACT}"}} 1\n' in text
+    assert f'swarm_contract_phase{{contract="{DEFAULT_CONTRACT}",phase="CHECKIN"}} 1.0\n' in text
+    assert "# TYPE swarm_transaction_seconds summary\n" in text
+    assert await number_of_transactions(swarm, sn) >= 6
+
+
+async def test_json_rpc_reads_and_only_reads(swarm):
+    sn = await swarm.sn()
+    ask = {"jsonrpc": "2.0", "id": 7, "params": []}
+    number = await fetch(swarm, sn, "/eth", json={**ask, "method": "eth_blockNumber"})
+    assert '"id":7' in number
+    assert '"result":"0x' in number
+    write = {**ask, "method": "eth_sendRawTransaction", "params": ["0x00"]}
+    batch = await fetch(swarm, sn, "/eth", json=[write, {"id": 8}, 5])
+    assert batch.count('"error"') == 3
+    assert "-32700" in await fetch(swarm, sn, "/eth", content=b"{")
+
+
+def test_answers_are_not_held_back_by_nagle():
+    """asyncio sets TCP_NODELAY only on sockets that say they are TCP; without it, 40 ms each."""
+    with listen("127.0.0.1", 0, "a test") as sock:
+        assert sock.proto == socket.IPPROTO_TCP
+
+
+async def test_is_up(swarm):
+    sn = await swarm.sn()
+    assert await fetch(swarm, sn, "/is_up") == "OK"

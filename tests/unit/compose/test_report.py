@@ -1,0 +1,44 @@
+"""What a run came to."""
+
+from pathlib import Path
+
+from compose.plan import Layout
+from compose.report import Result, describe, final_digests
+
+LAYOUT = Layout(Path("/run"), Path("/scratch"), Path("/certs"))
+
+
+def test_exit_code():
+    assert Result("/run", digests={"sl-1": "a", "sl-2": "a"}).exit_code == 0
+    assert Result("/run", digests={"sl-1": "a", "sl-2": "b"}).exit_code == 1
+    assert Result("/run", failures={"ml-1": "exit code 1"}).exit_code == 1
+    assert Result("/run", reason="too few").exit_code == 1
+    assert Result("/run", reason="SIGINT received", signal=2).exit_code == 130
+
+
+def test_one_that_left_early_may_hold_an_older_model():
+    results = {
+        "sl-1": {"final_digest": "a", "outcome": "completed"},
+        "sl-2": {"final_digest": "b", "outcome": "left"},
+    }
+    assert final_digests(results) == {"sl-1": "a"}
+
+
+def test_equal_models_are_said_and_different_ones_loudly():
+    assert "2 nodes ended with the same model" in describe(
+        Result("/run", digests={"sl-1": "a" * 64, "sl-2": "a" * 64}), LAYOUT
+    )[0]  # fmt: skip
+    lines = describe(Result("/run", digests={"sl-1": "a" * 64, "sl-2": "b" * 64}), LAYOUT)
+    assert "DIFFERENT" in lines[0]
+    assert lines[2] == f"    sl-2: {'b' * 64}"
+
+
+def test_a_failed_node_gets_the_end_of_its_log_and_one_line(tmp_path):
+    layout = Layout(tmp_path, tmp_path, tmp_path)
+    layout.log("ml-1").parent.mkdir()
+    layout.log("ml-1").write_text("".join(f"line {i}\n" for i in range(100)))
+    lines = describe(Result(str(tmp_path), failures={"ml-1": "exit code 3"}), layout)
+    assert "    line 99" in lines
+    assert "    line 0" not in lines
+    assert lines.count("FAILED ml-1: exit code 3") == 1
+    assert lines[-1].startswith("failed: 0 rounds")
