@@ -26,6 +26,10 @@ OTHER_SWARMS = frozenset(
 """Variables that would point a node at a swarm other than ours; not passed on."""
 
 
+FOREVER = 30 * 24 * 3600
+"""Seconds that an SL waits for a program which the user starts by hand."""
+
+
 class Kind(StrEnum):
     """What a process is."""
 
@@ -200,6 +204,8 @@ class Planner:
             "SL_RESULT_FILE": str(self.layout.result(index)),
             **self.channels(index),
         }
+        if not self.request.program:
+            variables["SL_ML_CONNECT_TIMEOUT"] = str(FOREVER)
         if self.request.quorum_seconds is not None:
             variables["SL_WAIT_FOR_FULL_QUORUM_SECONDS"] = str(self.request.quorum_seconds)
         own = self.layout.certs / f"{name}-cert.pem"

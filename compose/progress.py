@@ -90,8 +90,13 @@ def describe(
     elif left is not None:
         parts.append(f"{pace.last[1]:.0%} done, {left:.0f} s left")
     if rate < SLOW and view.waiting_for:
-        parts.append(f"waiting for {view.waiting_for}")
+        parts.append(waiting_words(view.waiting_for))
     return "  ".join(parts)
+
+
+def waiting_words(text: str) -> str:
+    """The SN's words for what a contract waits for, with the verb where it left that out."""
+    return text if not text or text.startswith("waiting") else f"waiting for {text}"
 
 
 class Line:

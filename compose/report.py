@@ -7,13 +7,16 @@ from typing import Any
 
 from compose.plan import Kind, Layout
 from compose.processes import Node, how_it_ended, last_lines
-from services.common.sn_api import RoundRecord
 
 CAUSES = (Kind.LICENSE, Kind.SN, Kind.SL, Kind.ML, Kind.JOB)
 """Failures in the order in which one causes another."""
 
 LOG_LINES = 12
 """How much of a failed node's log is shown."""
+REASON = ". Reason: "
+"""Before the words of a service's last line (``services.common.process``)."""
+WORDS = 300
+"""Most characters taken from a program's last line."""
 
 
 @dataclass(slots=True)
@@ -84,7 +87,7 @@ def failures(
         if node.name in found:
             failed[node.name] = found[node.name]
         elif node.failed:
-            failed[node.name] = how_it_ended(node)
+            failed[node.name] = ": ".join(filter(None, (how_it_ended(node), last_words(node))))
         elif node.plan.kind is Kind.SL and not node.told:
             result = results.get(node.name, {})
             if result.get("outcome") == "left":
@@ -92,13 +95,19 @@ def failures(
     return failed
 
 
-def contributions(records: Iterable[RoundRecord]) -> dict[str, int]:
-    """How many published rounds each peer contributed to, by UID."""
-    counts: dict[str, int] = {}
-    for record in records:
-        for one in record.contributors:
-            counts[one.peer] = counts.get(one.peer, 0) + 1
-    return counts
+def last_words(node: Node) -> str:
+    """Why a process says that it ended: a service's reason, or a program's last line.
+
+    Empty for one that was killed, which had no time to say anything.
+    """
+    if node.exit_code is None or node.exit_code < 0:
+        return ""
+    lines = [line.strip() for line in last_lines(node.plan.log, LOG_LINES) if line.strip()]
+    for line in reversed(lines):
+        _, found, reason = line.partition(REASON)
+        if found:
+            return reason
+    return lines[-1][:WORDS] if lines else ""
 
 
 def describe(result: Result, layout: Layout) -> list[str]:

@@ -41,6 +41,14 @@ class RunFolder:
         draft.write_text(json.dumps(value, indent=1) + "\n")
         draft.replace(target)
 
+    def clear(self) -> None:
+        """Take back what we made, in a folder that was empty when we claimed it."""
+        for entry in self.path.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != LOCK:
+                entry.unlink()
+
     def release(self) -> None:
         """Let go of the folder; what is in it stays."""
         os.close(self.lock)

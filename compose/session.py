@@ -57,7 +57,11 @@ async def run_session(options: Options, output: Output) -> report.Result:
     path = options.run_dir or run_folder.default_path(options.label, datetime.now(UTC).astimezone())
     folder = run_folder.claim(path)
     try:
-        swarm = prepare(options, folder, output)
+        try:
+            swarm = prepare(options, folder, output)
+        except SwarmError:
+            folder.clear()
+            raise
         return await _live(swarm, forever=not options.request.program)
     finally:
         folder.release()
@@ -109,7 +113,7 @@ async def _live(swarm: Swarm, forever: bool) -> report.Result:
         try:
             await swarm.start()
             if forever:
-                swarm.output.say(f"up; stop it with Ctrl-C. Run folder: {swarm.layout.run}")
+                _say_up(swarm)
                 reason = await swarm.until_told()
             else:
                 reason = await swarm.until_finished()
@@ -128,6 +132,14 @@ async def _live(swarm: Swarm, forever: bool) -> report.Result:
         result = await swarm.close(reason, 0 if forever else number)
     swarm.output.finish(result, swarm.layout)
     return result
+
+
+def _say_up(swarm: Swarm) -> None:
+    swarm.output.say(f"up; stop it with Ctrl-C. Run folder: {swarm.layout.run}")
+    for index in range(1, swarm.request.nodes + 1):
+        channels = swarm.planner.channels(index).items()
+        words = " ".join(f"{name}={value}" for name, value in channels)
+        swarm.output.say(f"for an ML program at sl-{index}: {words}")
 
 
 @contextmanager

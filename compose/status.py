@@ -6,6 +6,7 @@ from typing import Any
 
 from compose.plan import LOOPBACK, Kind
 from compose.processes import Node
+from compose.progress import waiting_words
 from compose.run_folder import is_running, read_state
 from services.common.errors import SwarmError
 from services.common.ids import NodeKind
@@ -114,7 +115,7 @@ def table(state: Mapping[str, Any]) -> list[str]:
     contract = state["contract"]
     head = f"{state['run_dir']}: {state['state']}; contract {contract['name']} {contract['phase']}"
     if contract["waiting_for"]:
-        head += f", waiting for {contract['waiting_for']}"
+        head += f", {waiting_words(contract['waiting_for'])}"
     cells = [[_cell(one, column) for column in COLUMNS] for one in state["nodes"]]
     return [head, *columns([[name.upper() for name in COLUMNS], *cells])]
 

@@ -43,7 +43,6 @@ abstract contract TrainingRounds is TrainingState {
         p.live = true;
         p.mayLead = mayLead;
         p.state = PeerState.TRAINING;
-        p.closedIn = 0;
         if (counted) _count(p, true);
         return true;
     }

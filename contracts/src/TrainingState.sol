@@ -40,7 +40,7 @@ abstract contract TrainingState is Guarded {
         bool mayLead;
         PeerState state;
         uint8 weightage; // of its last check-in, like size and digest
-        uint32 closedIn; // round in which its ML program closed; 0 while it trains
+        uint32 closedIn; // round in which its ML program closed; while it trains, of no meaning
         uint32 checkedIn; // round of its check-in; not the open round: it has none
         uint32 droppedIn; // term of the open round in which it was dropped, or less
         uint64 size;

@@ -36,10 +36,13 @@ class NodeSettings(BaseSettings):
     """Address of this host as others reach it; the host name where it is not set."""
     swarm_bind_ip: str = "0.0.0.0"  # noqa: S104 - a container listens on all its interfaces
     """Ours: address to listen on."""
-    swarm_node_uid: str = ""
+    swarm_node_uid: str = Field("", pattern="^([0-9a-f]{32})?$")
     """Ours: the node's UID (32 hex digits); made at random where it is not set."""
     swarm_log_level: str = "INFO"
     """Ours: DEBUG, INFO, WARNING or ERROR."""
+
+    swarm_start_patience: float = Field(60.0, ge=0)
+    """Ours: seconds to go on trying at start while the SN or the license server does not answer."""
 
     swarm_license_autopassj_server_primary_ip: str = ""
     """License server. Without one the node runs in open mode."""

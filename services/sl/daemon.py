@@ -19,6 +19,7 @@ from services.common import logs
 from services.common import sn_api as api
 from services.common.errors import MlError, NotFoundError, ProtocolError, SwarmError
 from services.common.ids import DEFAULT_CONTRACT, Digest, NodeId, NodeKind, is_contract_name
+from services.common.license_api import Feature
 from services.common.license_client import held_license
 from services.common.process import until_cancelled
 from services.common.rest import listen
@@ -39,14 +40,11 @@ from swarmlearning.wire import messages as wire
 
 log = logging.getLogger("swarm.startSL")
 
-FEATURE = "1100000378"
-"""HPE's feature id of a Swarm Learning node."""
 VERSION = "0.1.0"
 WATCH_SECONDS = 30.0
 """Length of one long poll."""
-START_PATIENCE = 60.0
 RUN_PATIENCE = 600.0
-"""Seconds without any SN before a node gives up: at start, and in mid-run."""
+"""Seconds without any SN before a node that takes part in a training gives up."""
 GOODBYE_SECONDS = 5.0
 
 
@@ -64,8 +62,11 @@ async def serve(settings: SlSettings) -> None:
     async with AsyncExitStack() as stack:
         sock = listen(settings.swarm_bind_ip, settings.sl_fs_listen_port, "the SL file server")
         stack.callback(sock.close)
-        await stack.enter_async_context(held_license(settings, identity, FEATURE, uid, "SL"))
-        sn = SnClient(identity, settings.sns(), START_PATIENCE)
+        patience = settings.swarm_start_patience
+        await stack.enter_async_context(
+            held_license(settings, identity, Feature.SL, uid, "SL", patience=patience)
+        )
+        sn = SnClient(identity, settings.sns(), patience)
         stack.push_async_callback(sn.close)
         store, members = Store(settings.sl_store_dir), Members()
         server = FileServer(sock, identity, store, members.may_read, members.may_copy)

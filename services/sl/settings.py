@@ -22,7 +22,7 @@ class SlSettings(NodeSettings):
     """Port under which others reach our file server."""
     sl_fs_service: str = ""
     """``fqdn[:port]`` of our file server instead; default port 443."""
-    sl_fs_listen_port: int = Field(30305, ge=1, le=65535)
+    sl_fs_listen_port: int = Field(30305, ge=0, le=65535)
     """Ours: port that the file server listens on; a container's ports are mapped outside."""
 
     sl_request_channel: Path | None = None

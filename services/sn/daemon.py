@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 
 from eth_utils.address import to_checksum_address
 
-from services.common.errors import ConfigError, SnUnavailableError
+from services.common.errors import SnUnavailableError
 from services.common.ids import DEFAULT_CONTRACT, NodeId, NodeKind
 from services.common.license_api import Feature
 from services.common.license_client import held_license
@@ -66,7 +66,10 @@ async def serve(settings: SnSettings, pace: Pace = Pace()) -> None:  # noqa: B00
         engine = await _open_chain(settings, identity, entry, p2p_sock)
         try:
             uid = _uid(settings, engine)
-            async with held_license(settings, identity, Feature.SN, uid, NodeKind.SN):
+            async with held_license(
+                settings, identity, Feature.SN, uid, NodeKind.SN,
+                patience=settings.swarm_start_patience,
+            ):  # fmt: skip
                 await _Node(settings, identity, engine, uid, pace, api_sock, p2p_sock).run()
         finally:
             await engine.close()
@@ -102,12 +105,8 @@ async def _whom_to_join(identity: Identity, entry: str, *, restart: bool) -> lis
 
 def _uid(settings: SnSettings, engine: EmbeddedChain) -> NodeId:
     """The SN's uid: as set, or from its account, so that it is the same after a restart."""
-    if not settings.swarm_node_uid:
-        return NodeId(hashlib.sha256(engine.account.address.lower().encode()).hexdigest()[:32])
-    uid = settings.swarm_node_uid
-    if len(uid) != 32 or set(uid) - set("0123456789abcdef"):
-        raise ConfigError(f"SWARM_NODE_UID={uid!r} is not 32 lower-case hex digits")
-    return NodeId(uid)
+    own = hashlib.sha256(engine.account.address.lower().encode()).hexdigest()[:32]
+    return NodeId(settings.swarm_node_uid or own)
 
 
 class _Node:

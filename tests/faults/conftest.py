@@ -65,8 +65,8 @@ def swarm(tmp_path: Path) -> Iterator[Any]:
     """Starts a swarm: `swarm(BATCHES, *options, nodes=5)`."""
     started: list[Swarm] = []
 
-    def start(batches: int, *options: str, nodes: int = 5, extra: tuple[str, ...] = ()) -> Swarm:
-        program = (sys.executable, str(PROGRAM), "{index}", str(batches), *extra)
+    def start(batches: int, *options: str, nodes: int = 5, program: tuple[str, ...] = ()) -> Swarm:
+        program = program or (sys.executable, str(PROGRAM), "{index}", str(batches))
         one = Swarm(tmp_path / "run", *options, nodes=nodes, program=program)
         started.append(one)
         return one

@@ -95,6 +95,7 @@ def test_killed_it_leaves_nothing_either(compose, tmp_path, capsys):
     scratch = scratch_of(composition)
     guard = guard_of(composition.process.pid)
     composition.process.kill()
+    composition.process.wait()
     composition.assert_nothing_left()
     for pid in grandchildren(tmp_path / "run"):
         wait_gone(pid)
@@ -140,7 +141,7 @@ def test_the_swarm_survives_a_crash_but_the_exit_code_tells(compose, tmp_path):
     result = composition.result()
     assert result["exit_code"] == 1
     assert result["reason"] == ""
-    assert result["failures"]["ml-2"] == "exit code 1"
+    assert result["failures"]["ml-2"] == "exit code 1: ValueError: the user's own bug"
     assert list(result["digests"]) == ["sl-1"]
     composition.assert_nothing_left()
     assert "the user's own bug" in (tmp_path / "run" / "logs" / "ml-2.log").read_text()
@@ -183,11 +184,28 @@ def test_different_models_are_said_loudly(compose):
 
 
 def test_a_service_that_does_not_start(compose):
-    composition = compose("ok", FAKE_LICENSE="broken")
+    composition = compose("hang", FAKE_LICENSE="broken")
     result = composition.result()
     assert result["exit_code"] == 1
     assert result["reason"] == "license ended before it was ready (exit code 1)"
     composition.assert_nothing_left()
+
+
+def test_told_to_stop_while_starting(compose):
+    composition = compose("hang")
+    composition.until(lambda status: len(status["nodes"]) >= 3)
+    composition.process.terminate()
+    assert composition.result()["exit_code"] == 128 + signal.SIGTERM
+    composition.assert_nothing_left()
+
+
+def test_what_cannot_start_leaves_no_trace(compose, tmp_path):
+    composition = compose("ok", "--certs", str(tmp_path / "none"))
+    error = composition.process.communicate()[1]
+    assert composition.process.returncode == 2
+    assert f"{tmp_path}/none/swci-1-key.pem: no such file" in error
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+    assert compose("ok").result()["exit_code"] == 0
 
 
 def test_a_second_run_in_the_same_folder_is_refused(compose, tmp_path):

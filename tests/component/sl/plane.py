@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from services.common.ids import Digest, NodeKind
-from services.common.rest import listen
 from services.common.tls import Identity
 from services.sl.adapters.file_connection import Limits
 from services.sl.adapters.file_server import FileServer
@@ -86,8 +85,7 @@ class Plane:
         limits: Limits | None = None,
     ) -> AsyncIterator["Served"]:  # fmt: skip
         """A file server over ``store``."""
-        sock = listen("127.0.0.1", 0, "the file server")
-        with sock:
+        with socket.create_server(("127.0.0.1", 0)) as sock:
             server = FileServer(
                 sock, identity or self.identity(), store, authorise, may_copy, limits
             )

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import socket
 import ssl
 
 import pytest
@@ -79,6 +80,13 @@ async def test_many_requests_over_one_connection(client, served):
     assert status == 200
     assert await client.closed()
     assert served.server.traffic.connections == 1
+
+
+async def test_small_answers_do_not_wait_for_acknowledgements(client, served):
+    await client.ask(f"HEAD {TARGET} HTTP/1.1")
+    [connection] = served.server._open.values()
+    sock = connection._writer.get_extra_info("socket")
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,9 @@ def test_what_nobody_reports_is_not_shown():
 
 
 def test_a_standstill_says_what_it_waits_for():
-    waiting = view(peer(1), waiting="1 of 2 check-ins")
-    assert describe(waiting, {}, Pace(), 9).endswith("waiting for 1 of 2 check-ins")
+    for words in ("1 of 2 check-ins", "waiting for 1 of 2 check-ins"):
+        line = describe(view(peer(1), waiting=words), {}, Pace(), 9)
+        assert line.endswith("rounds/s  waiting for 1 of 2 check-ins")
 
 
 def test_rate_forgets_what_is_long_ago():
