@@ -15,7 +15,7 @@ from services.sn.core.nodes import Nodes
 from services.sn.core.training import Training
 from services.sn.core.views import view_of
 from tests.fakes.contract import FakeContract, RefusedError
-from tests.solidity.evm import OWNER, START, Evm, Reverted
+from tests.solidity.evm import OWNER, START, Evm, RevertedError
 
 SHARED = ("uid", "live", "may_lead", "state", "checkin", "participant", "dropped", "left", "rounds")
 
@@ -115,7 +115,7 @@ class MirroredContract:
             refused[0] = exc.code
         try:
             self._on_twin(function, arguments)
-        except Reverted as exc:
+        except RevertedError as exc:
             refused[1] = exc.code
         assert refused[0] == refused[1], (function, arguments, refused)
         self._compare()

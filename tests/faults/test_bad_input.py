@@ -36,7 +36,8 @@ def end_of(tmp_path):
 
     def run(service, **environment):
         paths = {
-            "SL_REQUEST_CHANNEL": tmp_path / "request", "SL_RESPONSE_CHANNEL": tmp_path / "response",
+            "SL_REQUEST_CHANNEL": tmp_path / "request",
+            "SL_RESPONSE_CHANNEL": tmp_path / "response",
             "SL_WEIGHTS_DIR": tmp_path / "weights", "SL_STORE_DIR": tmp_path / "store",
             "SN_DATA_DIR": tmp_path / "sn", "LICENSE_DATA_DIR": tmp_path / "license",
         }  # fmt: skip

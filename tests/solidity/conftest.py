@@ -30,3 +30,24 @@ def refuses() -> Callable[..., str]:
         return caught.value.detail
 
     return check
+
+
+@pytest.fixture
+def three(training):
+    """Three peers, quorum of two."""
+    training.enrol(1, 2, 3)
+    return training
+
+
+@pytest.fixture
+def quorum(three):
+    """All three checked in; a leader is elected."""
+    three.check_in(1, 2, 3)
+    return three
+
+
+@pytest.fixture
+def merging(quorum):
+    """All three checked in; the leader has frozen the round."""
+    quorum.freeze()
+    return quorum

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from eth_utils import keccak
+
 from tests.solidity.evm import Deployed, Event, Evm, digest, uid
 
 PHASES = ("UNINITIALIZED", "CHECKIN", "QUORUM", "MERGING", "COMPLETED")
@@ -113,6 +115,16 @@ class Training:
     def leader(self) -> int | None:
         """The leader's number."""
         return next((n for n in range(10) if uid(n) == self.summary["leader"]), None)
+
+    @property
+    def followers(self) -> list[int]:
+        """Peers 1 to 3 without the leader."""
+        return [number for number in (1, 2, 3) if number != self.leader]
+
+    def lot(self, number: int, round: int, term: int) -> bytes:
+        """What the peer draws; the smallest leads."""
+        head = b"".join(n.to_bytes(4, "big") for n in (1, round, term))
+        return keccak(self.contract.address + head + uid(number))
 
     def peer(self, number: int) -> dict[str, Any]:
         return self.contract.view("peerOf", uid(number))

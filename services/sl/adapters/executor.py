@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import statistics
 import time
 from collections.abc import Callable
 from typing import assert_never
@@ -24,6 +25,10 @@ from services.sl.core import events as ev
 
 log = logging.getLogger("swarm.round")
 
+FETCH_SECONDS = 30.0
+FETCH_BYTES_PER_SECOND = 4 * 1024 * 1024
+"""A participant whose model takes the leader longer than the seconds and this rate is dropped: the
+others wait for the slowest (Our choice). A peer that fetches a merged model has more time."""
 REASON_LENGTH = 200
 """Longest reason that goes on the ledger, characters."""
 
@@ -140,17 +145,19 @@ class Executor:
         The copy is made before the result can be published: a leader that dies right after its
         publish would otherwise take the only copy of the round's model with it.
         """
-        began = time.monotonic()
+        began, base = time.monotonic(), command.base
         problems = await asyncio.gather(*(self._fetch(command, i) for i in command.inputs))
         if not any(problems):
             try:
                 digest, size = await merge_files(
                     command.method, self.store,
                     [(i.model.digest, i.weightage) for i in command.inputs],
-                    command.base if self.store.has(command.base) else None,
+                    base.digest if base is not None and self.store.has(base.digest) else None,
                 )  # fmt: skip
             except InputError as exc:
-                self._input_failed(command, command.inputs[exc.index], str(exc))
+                bad = command.inputs[exc.index].peer
+                log.warning("model of peer %.8s cannot be merged: %s", bad, exc)
+                self.emit(ev.InputFailed(command, bad, str(exc), time.monotonic()))
                 return
             model = ev.Model(digest, size)
             await self._copy(command, model)
@@ -162,21 +169,30 @@ class Executor:
         """Get one input into the store; True when that failed, which is then reported."""
         if self.store.has(wanted.model.digest):
             return False
-        if wanted.peer == self.me:
-            self._input_failed(command, wanted, "its own leader lost it")
-            return True
-        try:
-            await self.peers.fetch(
-                wanted.endpoint, wanted.model.digest, wanted.model.size, self.store
-            )
-        except (PeerUnavailableError, DigestMismatchError) as exc:
-            self._input_failed(command, wanted, str(exc))
-            return True
-        return False
+        problem = self._problem(command, wanted) or await self._download(wanted)
+        if problem:
+            log.warning("model of peer %.8s cannot be merged: %s", wanted.peer, problem)
+            self.emit(ev.InputFailed(command, wanted.peer, problem, time.monotonic()))
+        return bool(problem)
 
-    def _input_failed(self, command: ev.Merge, bad: ev.Input, reason: str) -> None:
-        log.warning("model of peer %.8s cannot be merged: %s", bad.peer, reason)
-        self.emit(ev.InputFailed(command, bad.peer, reason, time.monotonic()))
+    def _problem(self, command: ev.Merge, wanted: ev.Input) -> str:
+        """Why an input need not even be fetched, or nothing."""
+        if wanted.peer == self.me:
+            return "the leader's own file is gone"
+        expected = _expected_size(command)
+        if wanted.model.size != expected:
+            return f"it has {wanted.model.size} bytes, the others' models have {expected}"
+        return ""
+
+    async def _download(self, wanted: ev.Input) -> str:
+        """Fetch an input; why it failed, or nothing."""
+        model = wanted.model
+        deadline = FETCH_SECONDS + model.size / FETCH_BYTES_PER_SECOND
+        try:
+            await self.peers.fetch(wanted.endpoint, model.digest, model.size, self.store, deadline)
+        except (PeerUnavailableError, DigestMismatchError) as exc:
+            return str(exc)
+        return ""
 
     async def _copy(self, command: ev.Merge, model: ev.Model) -> None:
         """Give the merged model to one other participant, the first that takes it."""
@@ -210,3 +226,10 @@ class Executor:
         raise PeerUnavailableError(
             f"no peer serves the merged model of round {command.round} ({'; '.join(failures)})"
         )
+
+
+def _expected_size(command: ev.Merge) -> int:
+    """Bytes that every input must have: equal layouts make equal files."""
+    if command.base is not None:
+        return command.base.size
+    return statistics.mode(i.model.size for i in command.inputs)

@@ -146,8 +146,8 @@ class Merge:
     method: str
     inputs: tuple[Input, ...]
     """Sorted by peer, ours included; none of weightage 0."""
-    base: Digest
-    """The merged model of the round before, whose layout the inputs must have; none in round 1."""
+    base: Model | None
+    """The merged model of the round before, whose layout the inputs must have; None in round 1."""
 
 
 @dataclass(frozen=True, slots=True)

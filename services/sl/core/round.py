@@ -24,7 +24,7 @@ disk, a socket or a clock.
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from services.common.errors import IllegalTransitionError
+from services.common.errors import IllegalTransitionError, LayoutError
 from services.common.ids import NO_DIGEST, Digest, NodeId
 from services.common.sn_api import ContractView, Merged, PeerState, PeerView, Perf, Phase
 from services.sl.core import adaptive
@@ -123,6 +123,7 @@ class Training:
 
         Raises:
             IllegalTransitionError: the ML program asked twice, or the contract was reset.
+            LayoutError: our own model is the one that cannot be merged.
         """
         now = self._take(event)
         if self.view is None or self.finished:
@@ -155,7 +156,7 @@ class Training:
             case MergeFinished():
                 self._merged = event
             case InputFailed():
-                self._failed_inputs[event.peer] = event
+                self._note_failed_input(event)
             case Done() | Failed():
                 self._ended(event)
             case Tick():
@@ -186,6 +187,11 @@ class Training:
         if self.request is not None or self.over:
             raise IllegalTransitionError("the ML program asked again before it was answered")
         self.request = request
+
+    def _note_failed_input(self, event: InputFailed) -> None:
+        if event.peer == self.me:
+            raise LayoutError(f"our own model cannot be merged with the others': {event.reason}")
+        self._failed_inputs[event.peer] = event
 
     def _ended(self, event: Done | Failed) -> None:
         if isinstance(event, Done):
@@ -238,8 +244,7 @@ class Training:
         others = [p for p in view.peers if p.uid != self.me]
         others.sort(key=lambda p: (not p.live, p.uid != merged.leader))
         sources = tuple(dict.fromkeys(p.endpoint for p in others))
-        model = Model(Digest(merged.digest), merged.size)
-        return Install(merged.round, model, sources, request.seq)
+        return Install(merged.round, _merged_model(merged), sources, request.seq)
 
     def _answer(self, view: ContractView, request: Request) -> Command:
         if view.phase is Phase.COMPLETED and self._perf is not None:
@@ -303,12 +308,12 @@ class Training:
         weighted = tuple(i for i in inputs if i.weightage > 0)
         model: Model | None
         if not weighted and view.merged is not None:
-            model = Model(Digest(view.merged.digest), view.merged.size)
+            model = _merged_model(view.merged)
         else:
             weighted = weighted or tuple(replace(i, weightage=1) for i in inputs)
             model = self._merge_of(view)
         if model is None:
-            base = Digest(view.merged.digest) if view.merged else NO_DIGEST
+            base = _merged_model(view.merged) if view.merged else None
             return Merge(view.round, view.term, view.terms.merge_method, weighted, base)
         contributors = tuple(i.peer for i in inputs)
         return Publish(view.round, view.term, model, contributors, self._next_interval(view))
@@ -341,6 +346,10 @@ class Training:
 
     def _wake(self, at: Seconds) -> None:
         self.wake_at = min(self.wake_at, at)
+
+
+def _merged_model(merged: Merged) -> Model:
+    return Model(Digest(merged.digest), merged.size)
 
 
 def _is_of(command: Merge, view: ContractView) -> bool:

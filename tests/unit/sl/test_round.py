@@ -1,7 +1,7 @@
 import pytest
 
 from services.common import sn_api as api
-from services.common.errors import IllegalTransitionError
+from services.common.errors import IllegalTransitionError, LayoutError
 from services.common.ids import NO_DIGEST
 from services.sl.core import events as ev
 from services.sl.core.round import FOREVER, SETTLE_SECONDS, Training
@@ -139,6 +139,14 @@ def test_leader_drops_a_bad_input_and_merges_the_rest(me):
     three[1] = peer(OTHER, digest=MINE, participant=True, dropped="not finite")
     (again,) = look(me, merging(*three), 2.0)
     assert [i.peer for i in again.inputs] == [ME, THIRD]
+
+
+def test_a_leader_whose_own_model_is_the_odd_one_gives_up(me):
+    ask(me)
+    both = [peer(ME, digest=MINE, participant=True), peer(OTHER, digest=THEIRS, participant=True)]
+    (merge,) = look(me, merging(*both))
+    with pytest.raises(LayoutError, match="our own model"):
+        me.handle(ev.InputFailed(merge, ME, "it has 3 bytes", 1.0))
 
 
 def test_merge_of_an_older_term_is_not_published(me):
