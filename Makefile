@@ -43,8 +43,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup      ## train a swarm of real processes on real data; EXAMPLE=digits or breast-cancer
 	@$(PY) -m examples.run $(EXAMPLE) $(if $(RUN_DIR),--run-dir $(RUN_DIR))
 
-test: setup      ## all tests
-	$(PY) -m pytest $(PYTEST_ARGS)
+test: setup      ## all tests; those that start whole swarms one at a time, after the others
+	$(PY) -m pytest -n 2 -m "not swarm" $(PYTEST_ARGS)
+	$(PY) -m pytest -m swarm $(PYTEST_ARGS)
 
 check: setup lint types imports generated test  ## lint, types, imports, generated files, tests
 

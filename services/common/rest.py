@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from services.common.errors import ConfigError, ForbiddenError, SwarmError
+from services.common.nesting import is_too_deep
 from services.common.tls import Identity, OutspokenServerSide, PeerCertificate, read_certificate
 
 log = logging.getLogger("swarm.rest")
@@ -55,7 +56,7 @@ class _TlsProtocol(HttpToolsProtocol):
 
 
 class _BodyLimit:
-    """Refuses request bodies over :data:`MAX_BODY` while they arrive."""
+    """Refuses request bodies that are larger than :data:`MAX_BODY`, or nested too deep."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -64,17 +65,32 @@ class _BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        seen = 0
-
-        async def limited() -> Message:
-            nonlocal seen
+        body = bytearray()
+        more = True
+        while more and len(body) <= MAX_BODY:
             message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > MAX_BODY:
-                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "request body too large")
-            return message
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        if len(body) > MAX_BODY:
+            await problem(413, "too-large", "request body too large")(scope, receive, send)
+        elif is_too_deep(bytes(body)):
+            await problem(400, "bad-request", "JSON nested too deep")(scope, receive, send)
+        else:
+            await self.app(scope, _replay(bytes(body), receive), send)
 
-        await self.app(scope, limited, send)
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Gives a body that was read already, and then whatever follows it."""
+    given = False
+
+    async def replayed() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replayed
 
 
 def make_app(title: str, version: str = "1") -> FastAPI:

@@ -17,6 +17,7 @@ bfloat16, which numpy lacks, is handled as ``uint16`` bit patterns whose dtype i
 """
 
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
@@ -30,6 +31,10 @@ from swarmlearning.wire.digest import Buffer
 ALIGNMENT = 64
 """The data section starts at a multiple of this many bytes."""
 
+HEADER_DEPTH = 3
+"""Levels of arrays and objects in a header."""
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKET = re.compile(rb"[][{}]")
 MAX_HEADER = 64 * 1024 * 1024
 """Longest header that is read (bytes); about 500,000 tensors."""
 
@@ -252,6 +257,8 @@ def _json(text: bytes) -> dict[str, Any]:
             raise WireError("the header has a name twice")
         return made
 
+    if _is_too_deep(text):
+        raise WireError("the header is nested too deep")
     try:
         header = json.loads(text.decode(), object_pairs_hook=unique)
     except (ValueError, RecursionError) as exc:
@@ -259,6 +266,20 @@ def _json(text: bytes) -> dict[str, Any]:
     if not isinstance(header, dict):
         raise WireError("the header is not a JSON object")
     return header
+
+
+def _is_too_deep(text: bytes) -> bool:
+    """Whether JSON is deeper than a header.
+
+    Parsing it could overflow the stack: Python's parser recurses in C, guarded only by a recursion
+    limit that the user's program may have raised.
+    """
+    depth = 0
+    for bracket in _BRACKET.finditer(_STRING.sub(b"", text)):
+        depth += 1 if bracket[0] in b"[{" else -1
+        if depth > HEADER_DEPTH:
+            return True
+    return False
 
 
 def _tensors(header: dict[str, Any]) -> list[Tensor]:

@@ -19,6 +19,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from services.common.errors import ConfigError
 from services.common.license_api import Feature, FeatureId
+from services.common.nesting import is_too_deep
 
 MAX_DOCUMENT = 1 << 18
 """Largest license document in characters."""
@@ -159,11 +160,13 @@ def in_force(document: License, now: float) -> bool:
 def _parse(text: str) -> dict[str, Any]:
     if len(text) > MAX_DOCUMENT:
         raise ConfigError(f"bad license: over {MAX_DOCUMENT} characters", "bad-license")
+    if is_too_deep(text.encode("utf-8", "surrogatepass")):
+        raise ConfigError("bad license: nested too deep", "bad-license")
     try:
         fields = json.loads(
             text, object_pairs_hook=_unique, parse_float=_none, parse_constant=_none
         )
-    except (ValueError, RecursionError) as exc:
+    except ValueError as exc:
         raise ConfigError(f"bad license: not JSON as expected: {exc}", "bad-license") from exc
     if not isinstance(fields, dict):
         raise ConfigError("bad license: not a JSON object", "bad-license")

@@ -200,12 +200,12 @@ async def number_of_transactions(swarm, sn):
     return int(line.split()[1])
 
 
-async def fetch(swarm, sn, path, **post):
+async def fetch(swarm, sn, path, status=200, **post):
     context = swarm.pki.identity(NodeKind.SWCI).client_context()
     async with httpx.AsyncClient(verify=context) as http:
         url = f"https://{sn.endpoint}{path}"
         answer = await (http.post(url, **post) if post else http.get(url))
-        assert answer.status_code == 200, answer.text
+        assert answer.status_code == status, answer.text
         return answer.text
 
 
@@ -231,6 +231,13 @@ async def test_json_rpc_reads_and_only_reads(swarm):
     batch = await fetch(swarm, sn, "/eth", json=[write, {"id": 8}, 5])
     assert batch.count('"error"') == 3
     assert "-32700" in await fetch(swarm, sn, "/eth", content=b"{")
+
+
+async def test_json_nested_too_deep_is_refused_and_the_sn_goes_on(swarm):
+    """Parsing this would end the process: py-evm sets the recursion limit to 100,000."""
+    sn = await swarm.sn()
+    assert "nested too deep" in await fetch(swarm, sn, "/eth", status=400, content=b"[" * 500_000)
+    assert await fetch(swarm, sn, "/is_up") == "OK"
 
 
 def test_answers_are_not_held_back_by_nagle():

@@ -151,7 +151,7 @@ async def test_a_setting_that_is_no_number(launch):
 
 async def test_a_uid_that_is_none(launch):
     code, line = await refused(launch, SWARM_NODE_UID="../x")
-    assert (code, "32 lower-case hex digits" in line) == (2, True)
+    assert (code, "SWARM_NODE_UID" in line) == (2, True)
 
 
 async def test_certificates_that_will_not_do(launch, tmp_path):

@@ -1,0 +1,51 @@
+"""The examples as `make demo` runs them."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from compose.plan import REPOSITORY
+
+pytestmark = pytest.mark.swarm
+
+
+def run_example(name, folder):
+    """Runs an example to its end; gives the JSON object of its last line, and its ledger."""
+    done = subprocess.run(
+        [sys.executable, "-m", "examples.run", name, "--run-dir", str(folder)],
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    last = json.loads(done.stdout.splitlines()[-1])
+    ledger = json.loads((folder / "ledger.json").read_text())
+    assert last["run_dir"] == str(folder)
+    assert last["rounds"] == len(ledger)
+    assert [r["round"] for r in ledger] == list(range(1, len(ledger) + 1))
+    finals = set()
+    for number in range(1, last["nodes"] + 1):
+        result = json.loads((folder / "nodes" / f"sl-{number}" / "result.json").read_text())
+        finals.add(result["final_digest"])
+        log = (folder / "logs" / f"ml-{number}.log").read_text()
+        finals.add(log.split("Final model digest: ")[1].split()[0])
+    assert finals == {ledger[-1]["digest"]}  # the programs', the SLs' and the ledger's
+    assert (folder / "accuracy.png").stat().st_size > 10_000
+    return last, ledger
+
+
+def test_digits(tmp_path):
+    last, ledger = run_example("digits", tmp_path / "run")
+    assert last["nodes"] == 5
+    assert max(last["local"]) < 0.25
+    assert last["swarm"] >= 0.95
+    assert last["central"] > last["swarm"] - 0.01
+    assert len(ledger[-1]["contributors"]) == 5
+
+
+def test_breast_cancer(tmp_path):
+    last, _ = run_example("breast-cancer", tmp_path / "run")
+    assert last["nodes"] == 3
+    assert last["swarm"] > min(last["local"]) + 0.1
+    assert last["swarm"] >= 0.95
