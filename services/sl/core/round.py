@@ -112,6 +112,7 @@ class Training:
         self._failed_inputs: dict[NodeId, InputFailed] = {}
         self._losses: dict[int, float | None] = {}
         self._hold: dict[Command, Seconds] = {}
+        """Commands not to be given again before a time; FOREVER while one is under way."""
         self._failures = 0
 
     def handle(self, event: Event) -> list[Command]:
@@ -153,8 +154,9 @@ class Training:
                 self.installed, self.installed_round = command.model, command.round
                 self._perf, self._failures = perf, 0
                 del self._hold[_key(command)]
-            case MergeFinished():
+            case MergeFinished(command):
                 self._merged = event
+                self._hold.pop(_key(command), None)
             case InputFailed():
                 self._note_failed_input(event)
             case Done() | Failed():
@@ -175,7 +177,7 @@ class Training:
             return  # from an SN that has not caught up yet
         if (view.generation, view.round) > seen:
             self._failed_inputs.clear()
-            self._hold = {key: t for key, t in self._hold.items() if isinstance(key, Install)}
+            self._hold = {key: until for key, until in self._hold.items() if until > now}
         measured = [p.perf.loss for p in view.peers if p.perf and p.perf_round == view.round - 1]
         self._losses = {
             **{round_: loss for round_, loss in self._losses.items() if round_ >= view.round - 2},
@@ -192,6 +194,7 @@ class Training:
         if event.peer == self.me:
             raise LayoutError(f"our own model cannot be merged with the others': {event.reason}")
         self._failed_inputs[event.peer] = event
+        self._hold.pop(_key(event.command), None)
 
     def _ended(self, event: Done | Failed) -> None:
         if isinstance(event, Done):
@@ -357,5 +360,14 @@ def _is_of(command: Merge, view: ContractView) -> bool:
 
 
 def _key(command: Command) -> Command:
-    """What makes two commands the same for holding back repeats: a check-in's perf does not."""
-    return replace(command, perf=None) if isinstance(command, CheckIn) else command
+    """What makes two commands the same for holding back repeats.
+
+    A check-in's perf does not, nor what an answer says: a request is answered once.
+    """
+    match command:
+        case CheckIn():
+            return replace(command, perf=None)
+        case AnswerSync(seq):
+            return AnswerSync(seq, 0, training_over=False)
+        case _:
+            return command

@@ -240,6 +240,27 @@ def test_training_over_is_told_with_the_final_model(me):
     assert me.over
 
 
+def test_a_request_is_answered_once_even_if_the_training_ends_meanwhile(me):
+    ask(me)
+    (install,) = look(me, view(peer(ME), peer(OTHER), round_=2, merged=MERGED))
+    (answer,) = me.handle(ev.Installed(install, PERF, 1.0))
+    assert answer == ev.AnswerSync(1, 0, False)
+    me._perf = None
+    done = view(peer(ME), peer(OTHER), round_=2, merged=MERGED, phase=api.Phase.COMPLETED)
+    assert look(me, done, 1.1) == []
+
+
+def test_an_answer_under_way_is_not_given_again_when_the_next_round_opens(me):
+    ask(me)
+    (install,) = look(me, view(peer(ME), peer(OTHER), round_=2, merged=MERGED))
+    (answer,) = me.handle(ev.Installed(install, PERF, 1.0))
+    (newer,) = look(me, view(peer(ME), peer(OTHER), round_=3, merged=THEIRS), 1.1)
+    assert isinstance(newer, ev.Install)
+    assert me.handle(ev.Installed(newer, PERF, 1.2)) == []
+    me.handle(ev.Done(answer, 1.3))
+    assert me.request is None
+
+
 def test_a_perf_that_cannot_be_reported_does_not_keep_the_ml_program_waiting(me):
     ask(me, api.PeerState.SNAPSHOT)
     done = view(peer(ME), peer(OTHER), round_=4, merged=MERGED, phase=api.Phase.COMPLETED)
