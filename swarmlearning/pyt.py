@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
+from swarmlearning import _accuracy
 from swarmlearning._model import Arrays
 from swarmlearning._options import DEFAULT_CONTRACT, Options, describe, nearest, parse
 from swarmlearning._session import Session
@@ -95,7 +96,8 @@ class SwarmCallback:
               ``reduction='mean'`` the mean of the batches weighted by their sizes, so that both
               give the loss per sample;
             * ``metricFunction``, ``metricFunctionArgs``: name of a class in ``torchmetrics``, and
-              its arguments (dict). May be left out;
+              its arguments (dict). May be left out; plain ``Accuracy`` (``task``,
+              ``num_classes``, ``threshold``) works without the package, too;
             * ``logger``: anything with ``info``, ``debug``, ``error`` and ``warning``;
             * ``adsValBatchSize`` and ``ml_platform`` (``PYTORCH``): accepted for compatibility.
 
@@ -323,11 +325,18 @@ def _metric(extra: Mapping[str, Any]) -> Any:  # noqa: ANN401 - torchmetrics is 
     try:
         import torchmetrics
     except ImportError as exc:
+        if extra["metricFunction"] == "Accuracy" and _is_plain(extra.get("metricFunctionArgs")):
+            return _make(_accuracy, "metricFunction", extra)
         raise SwarmError(
             "metricFunction needs the package torchmetrics: add `pip install torchmetrics` to the "
             "ML image, or leave metricFunction out"
         ) from exc
     return _make(torchmetrics, "metricFunction", extra)
+
+
+def _is_plain(arguments: Any) -> bool:  # noqa: ANN401 - whatever the user gave
+    """Whether our own accuracy knows all of the arguments."""
+    return isinstance(arguments, Mapping) and _accuracy.ARGUMENTS.issuperset(arguments)
 
 
 def _make(module: Any, parameter: str, extra: Mapping[str, Any]) -> Any:  # noqa: ANN401

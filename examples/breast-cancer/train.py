@@ -112,6 +112,8 @@ def main():
             adsValData=DataLoader(TensorDataset(*test), len(test[0])),
             lossFunction="BCEWithLogitsLoss",
             lossFunctionArgs={},
+            metricFunction="Accuracy",
+            metricFunctionArgs={"task": "binary"},
         )
         result["curves"]["swarm"] = train(model, own, test, seed=node, swarm=swarm)
         result["swarm"] = measure(model, test)

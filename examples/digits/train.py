@@ -84,6 +84,8 @@ def main():
             adsValData=DataLoader(TensorDataset(*test), len(test[0])),
             lossFunction="CrossEntropyLoss",
             lossFunctionArgs={},
+            metricFunction="Accuracy",
+            metricFunctionArgs={"task": "multiclass", "num_classes": 10},
         )
         curves["swarm"] = train(model, own, test, seed=node, swarm=swarm)
         torch.save(model.state_dict(), Path(os.environ.get("MODEL_DIR", "."), "model.pt"))

@@ -7,8 +7,9 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import swarmlearning.pyt
+from swarmlearning._accuracy import Accuracy
 from swarmlearning._options import parse
-from swarmlearning.pyt import _PARAMETERS, SwarmCallback, SwarmError, _TorchModel
+from swarmlearning.pyt import _PARAMETERS, SwarmCallback, SwarmError, _metric, _TorchModel
 from swarmlearning.wire.tensors import read, view, write_header
 
 log = logging.getLogger("test.pyt")
@@ -221,6 +222,15 @@ class FakeMetric:
 
     def compute(self):
         return torch.tensor(sum(self.hits) / len(self.hits))
+
+
+def test_accuracy_works_without_torchmetrics(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchmetrics", None)
+    arguments = {"task": "multiclass", "num_classes": 4}
+    metric = _metric({"metricFunction": "Accuracy", "metricFunctionArgs": arguments})
+    assert isinstance(metric, Accuracy)
+    with pytest.raises(SwarmError, match="needs the package torchmetrics"):
+        _metric({"metricFunction": "Accuracy", "metricFunctionArgs": {**arguments, "top_k": 2}})
 
 
 def test_a_metric_accumulates_over_batches_and_starts_anew(monkeypatch):
