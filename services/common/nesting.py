@@ -10,8 +10,10 @@ import re
 DEEPEST = 32
 """Levels that any text of ours stays far below."""
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_BRACKET = re.compile(rb"[][{}]")
+_OPENING, _CLOSING = (b"[", b"{"), (b"]", b"}")
+_TOKEN = re.compile(rb'"(?:[^"\\]+|\\.)*(?:"|\\?\Z)|[][{}]', re.DOTALL)
+"""A string, or what is left of one that never ends, or a bracket. Once begun, a string always
+matches, so that no text is looked at twice."""
 
 
 def is_too_deep(text: bytes, deepest: int = DEEPEST) -> bool:
@@ -20,8 +22,11 @@ def is_too_deep(text: bytes, deepest: int = DEEPEST) -> bool:
     Text that is not JSON is judged up to its first mistake, where a parser stops anyway.
     """
     depth = 0
-    for bracket in _BRACKET.finditer(_STRING.sub(b"", text)):
-        depth += 1 if bracket[0] in b"[{" else -1
+    for token in _TOKEN.finditer(text):
+        if token[0] in _OPENING:
+            depth += 1
+        elif token[0] in _CLOSING:
+            depth -= 1
         if depth > deepest:
             return True
     return False

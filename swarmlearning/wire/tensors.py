@@ -33,8 +33,8 @@ ALIGNMENT = 64
 
 HEADER_DEPTH = 3
 """Levels of arrays and objects in a header."""
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_BRACKET = re.compile(rb"[][{}]")
+_TOKEN = re.compile(rb'"(?:[^"\\]+|\\.)*(?:"|\\?\Z)|[][{}]', re.DOTALL)
+"""A string, ended or not, or a bracket."""
 MAX_HEADER = 64 * 1024 * 1024
 """Longest header that is read (bytes); about 500,000 tensors."""
 
@@ -275,8 +275,11 @@ def _is_too_deep(text: bytes) -> bool:
     limit that the user's program may have raised.
     """
     depth = 0
-    for bracket in _BRACKET.finditer(_STRING.sub(b"", text)):
-        depth += 1 if bracket[0] in b"[{" else -1
+    for token in _TOKEN.finditer(text):
+        if token[0] in (b"[", b"{"):
+            depth += 1
+        elif token[0] in (b"]", b"}"):
+            depth -= 1
         if depth > HEADER_DEPTH:
             return True
     return False

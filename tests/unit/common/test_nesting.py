@@ -20,6 +20,14 @@ def test_flat_text_passes(text):
     assert not is_too_deep(text)
 
 
+@pytest.mark.parametrize(
+    "text", [b'"\\"' * 300_000, b'"\\"' * 300_000 + b"\\", b'"' * 900_001, b'["' + b"\\" * 900_001]
+)
+def test_time_grows_with_the_length_only(text):
+    """A pattern that gave up on a string would begin anew at each of its quotes: for hours."""
+    assert not is_too_deep(text)
+
+
 JSON = st.recursive(
     st.none() | st.text() | st.integers(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
