@@ -32,6 +32,9 @@ Parsed = TypeVar("Parsed")
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
 """Longest time an SN takes to answer anything but a long poll."""
+AWAY = frozenset({500, 502, 503, 504})
+"""Answers of an SN, or of a proxy before it, that cannot serve now; every write of ours may be
+repeated, so another SN, or the same one later, is asked again."""
 RETRY_SECONDS = 1.0
 """Pause between two tries of the whole list of SNs."""
 
@@ -146,10 +149,12 @@ class SnClient:
                 except (httpx.HTTPError, ssl.SSLError) as exc:  # httpx lets some TLS alerts pass
                     why = tls_refusal(exc) or str(exc) or type(exc).__name__
                     failures.append(f"{sn}: {why}")
-                    self.sns.remove(sn)
-                    self.sns.append(sn)
                 else:
-                    return _parse(answer, kind)
+                    if answer.status_code not in AWAY:
+                        return _parse(answer, kind)
+                    failures.append(f"{sn}: {answer.status_code} {_detail(answer)[0]}")
+                self.sns.remove(sn)
+                self.sns.append(sn)
             if loop.time() >= give_up or all(_is_tls_refusal(text) for text in failures):
                 raise SnUnavailableError(
                     f"no SN answers ({'; '.join(failures)}). Check that the SN is up, its address "
@@ -186,12 +191,17 @@ def _parse(answer: httpx.Response, kind: type[Parsed]) -> Parsed:
             return TypeAdapter(kind).validate_json(answer.content)
         except ValidationError as exc:
             raise RemoteError(f"the SN answered something else than {kind}: {exc}") from exc
-    try:
-        problem = answer.json()
-        detail, code = str(problem["detail"]), str(problem["code"])
-    except (ValueError, KeyError, TypeError):
-        detail, code = f"the SN answered {answer.status_code}", "remote"
+    detail, code = _detail(answer)
     for error in (ForbiddenError, NotFoundError, ProtocolError, ConfigError):
         if answer.status_code == error.http_status:
             raise error(detail, code)
     raise RemoteError(detail, code)
+
+
+def _detail(answer: httpx.Response) -> tuple[str, str]:
+    """What an error answer says, and its stable word."""
+    try:
+        problem = answer.json()
+        return str(problem["detail"]), str(problem["code"])
+    except (ValueError, KeyError, TypeError):
+        return f"the SN answered {answer.status_code}", "remote"

@@ -46,6 +46,10 @@ WATCH_SECONDS = 30.0
 RUN_PATIENCE = 600.0
 """Seconds without any SN before a node that takes part in a training gives up."""
 GOODBYE_SECONDS = 5.0
+LAST_SECONDS = 30.0
+LAST_BYTES_PER_SECOND = 256 * 1024
+"""How long the final model is served to peers that do not have it yet, and the slowest link that
+this is enough for."""
 
 
 async def serve(settings: SlSettings) -> None:
@@ -153,7 +157,12 @@ class _Node:
         assert self.training is not None
         story = _Story()
         while True:
-            state = await self.sn.watch(self.contract, self._cursor, WATCH_SECONDS)
+            try:
+                state = await self.sn.watch(self.contract, self._cursor, WATCH_SECONDS)
+            except NotFoundError:
+                log.warning("this SN does not know the contract yet: asking again")
+                await asyncio.sleep(self._heartbeat_s)
+                continue
             if state.cursor != self._cursor:
                 self._cursor = state.cursor
                 self.members.update(state.view)
@@ -184,10 +193,12 @@ class _Node:
         await self.ml.accept()
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._watch()), group.create_task(self._listen())]
+                watching = group.create_task(self._watch())
+                listening = group.create_task(self._listen())
                 await self._play(group)
-                for task in tasks:
-                    task.cancel()
+                listening.cancel()
+                await self._serve_the_last()
+                watching.cancel()
         except BaseExceptionGroup as errors:
             raise _first(errors) from errors
 
@@ -253,6 +264,26 @@ class _Node:
         except TimeoutError:
             return ev.Tick(time.monotonic())
 
+    async def _serve_the_last(self) -> None:
+        """Stay until every live peer has the final model, which perhaps only we can serve.
+
+        A peer says so on the chain, by reporting how good that model is. One that was lost after
+        the end never will, so there is a limit, by the size of the model.
+        """
+        training = self.training
+        assert training is not None
+        view = training.view
+        if view is None or view.phase is not api.Phase.COMPLETED or view.merged is None:
+            return
+        limit = LAST_SECONDS + view.merged.size / LAST_BYTES_PER_SECOND
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                while waiting := _without(view, self.uid):
+                    log.info("serving the final model to %d more peers", waiting)
+                    event = await self._events.get()
+                    if isinstance(event, ev.ViewArrived):
+                        view = event.view
+
     def _collect(self, training: Training) -> None:
         """Remove model files that nobody can ask for any more."""
         view = training.view
@@ -287,7 +318,10 @@ class _Node:
         )
         if self.settings.sl_result_file is not None:
             text = json.dumps({name: getattr(result, name) for name in result.__slots__})
-            self.settings.sl_result_file.write_text(text + "\n")
+            try:
+                self.settings.sl_result_file.write_text(text + "\n")
+            except OSError as exc:
+                log.warning("cannot write SL_RESULT_FILE: %s", exc)
         if not reason:
             log.info("training complete after %d rounds, final model %s",
                      result.final_round, result.final_digest)  # fmt: skip
@@ -320,6 +354,12 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+def _without(view: api.ContractView, me: NodeId) -> int:
+    """How many live peers other than us did not report the latest merged model yet."""
+    latest = view.merged.round if view.merged else 0
+    return sum(p.live and p.uid != me and p.perf_round < latest for p in view.peers)
 
 
 def _container_name() -> str:

@@ -32,7 +32,7 @@ class SlSettings(NodeSettings):
     sl_weights_dir: Path = Path("/tmp/hpe-swarm")  # noqa: S108 - hard-coded in HPE's client
     """Ours: hand-over folder, shared with the ML program."""
     sl_store_dir: Path = Path(tempfile.gettempdir()) / "swarm-sl-store"
-    """Ours: folder of the model files; best on a tmpfs or a fast disk. Emptied at start."""
+    """Ours: folder of the model files; best on a tmpfs or a fast disk. One SL each."""
     sl_ml_connect_timeout: float = Field(600.0, gt=0)
     """Ours: seconds to wait for the ML program to open its pipes. Generous, because ML images load
     frameworks and data first."""

@@ -35,8 +35,8 @@ HEADER_DEPTH = 3
 """Levels of arrays and objects in a header."""
 _TOKEN = re.compile(rb'"(?:[^"\\]+|\\.)*(?:"|\\?\Z)|[][{}]', re.DOTALL)
 """A string, ended or not, or a bracket."""
-MAX_HEADER = 64 * 1024 * 1024
-"""Longest header that is read (bytes); about 500,000 tensors."""
+MAX_HEADER = 16 * 1024 * 1024
+"""Longest header that is read (bytes); about 125,000 tensors."""
 
 MAX_DIMENSIONS = 32
 """Most dimensions a tensor may have (numpy before 2.0 has no more)."""

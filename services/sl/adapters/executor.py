@@ -10,6 +10,7 @@ from typing import assert_never
 from services.common import sn_api as api
 from services.common.errors import (
     DigestMismatchError,
+    LayoutError,
     MlError,
     PeerUnavailableError,
     ProtocolError,
@@ -69,7 +70,7 @@ class Executor:
     async def _run(self, command: ev.Command) -> None:
         try:
             await self._carry_out(command)
-        except MlError:
+        except (MlError, LayoutError):
             raise
         except SwarmError as exc:
             log.warning("%s of round %s not done: %s", type(command).__name__,
@@ -169,7 +170,7 @@ class Executor:
         """Get one input into the store; True when that failed, which is then reported."""
         if self.store.has(wanted.model.digest):
             return False
-        problem = self._problem(command, wanted) or await self._download(wanted)
+        problem = self._problem(command, wanted) or await self._download(command, wanted)
         if problem:
             log.warning("model of peer %.8s cannot be merged: %s", wanted.peer, problem)
             self.emit(ev.InputFailed(command, wanted.peer, problem, time.monotonic()))
@@ -184,10 +185,10 @@ class Executor:
             return f"it has {wanted.model.size} bytes, the others' models have {expected}"
         return ""
 
-    async def _download(self, wanted: ev.Input) -> str:
-        """Fetch an input; why it failed, or nothing."""
+    async def _download(self, command: ev.Merge, wanted: ev.Input) -> str:
+        """Fetch an input; why it failed, or nothing. All inputs share our link, and their time."""
         model = wanted.model
-        deadline = FETCH_SECONDS + model.size / FETCH_BYTES_PER_SECOND
+        deadline = _seconds_for(len(command.inputs) * model.size)
         try:
             await self.peers.fetch(wanted.endpoint, model.digest, model.size, self.store, deadline)
         except (PeerUnavailableError, DigestMismatchError) as exc:
@@ -200,7 +201,9 @@ class Executor:
             if other.peer == self.me:
                 continue
             try:
-                await self.peers.push(other.endpoint, model.digest, model.size, self.store)
+                await self.peers.push(
+                    other.endpoint, model.digest, model.size, self.store, _seconds_for(model.size)
+                )
             except (PeerUnavailableError, ProtocolError) as exc:
                 log.warning("peer %.8s did not take a copy of the merge: %s", other.peer, exc)
             else:
@@ -226,6 +229,11 @@ class Executor:
         raise PeerUnavailableError(
             f"no peer serves the merged model of round {command.round} ({'; '.join(failures)})"
         )
+
+
+def _seconds_for(size: int) -> float:
+    """How long a transfer of the leader's may take."""
+    return FETCH_SECONDS + size / FETCH_BYTES_PER_SECOND
 
 
 def _expected_size(command: ev.Merge) -> int:

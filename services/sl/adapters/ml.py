@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from uuid import uuid4
 
-from services.common.errors import MlError, ProtocolError
+from services.common.errors import LayoutError, MlError, ProtocolError
 from services.common.sn_api import PeerState, Perf
 from services.sl.adapters.bridge import Bridge
 from services.sl.adapters.handover import deliver, ingest
@@ -40,7 +40,7 @@ class MlSession:
         self.bridge, self.folder, self.store = bridge, folder, store
         self.session_id = uuid4().hex
         self.terms: wire.SessionRequest | None = None
-        self._file_name = ""
+        self._file_name, self._size = "", 0
         self._asked: wire.SyncRequest | wire.CloseRequest | None = None
         self._loads = 0
         self._losses: asyncio.Queue[wire.LossResponse] = asyncio.Queue()
@@ -90,10 +90,16 @@ class MlSession:
         """Hand a merged model over and wait until the ML program loaded and measured it.
 
         Raises:
-            MlError: it could not.
+            LayoutError: it is a model of another layout.
+            MlError: the ML program could not.
         """
         asked = self._asked
         assert asked is not None, "merged models are handed over only while a request is open"
+        if model.size != self._size:
+            raise LayoutError(
+                f"the merged model has {model.size} bytes, the ML program's {self._size}: "
+                "all peers must train the same model"
+            )
         source = self.store.path(model.digest)
         name = await asyncio.to_thread(deliver, source, self.folder, self._file_name)
         self._loads += 1
@@ -136,6 +142,7 @@ class MlSession:
             raise ProtocolError("the ML program asked again before it was answered")
         self._asked, self._file_name, self._loads = request, request.file_name, 0
         digest, size = await asyncio.to_thread(ingest, self.folder, request.file_name, self.store)
+        self._size = size
         state = PeerState.TRAINING
         if isinstance(request, wire.CloseRequest):
             state = PeerState(self.terms.checkin_state.upper())

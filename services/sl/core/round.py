@@ -24,7 +24,7 @@ disk, a socket or a clock.
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from services.common.errors import IllegalTransitionError, LayoutError
+from services.common.errors import IllegalTransitionError, LayoutError, ProtocolError
 from services.common.ids import NO_DIGEST, Digest, NodeId
 from services.common.sn_api import ContractView, Merged, PeerState, PeerView, Perf, Phase
 from services.sl.core import adaptive
@@ -59,6 +59,8 @@ SETTLE_SECONDS = 1.0
 RETRY_SECONDS = 0.5
 """Pause after a command that failed; doubles with each failure in a row."""
 RETRY_MAX_SECONDS = 30.0
+LAST_TRIES = 12
+"""Tries to get the final model, over about three minutes; who has it does not wait for ever."""
 FOREVER = float("inf")
 
 
@@ -125,6 +127,7 @@ class Training:
         Raises:
             IllegalTransitionError: the ML program asked twice, or the contract was reset.
             LayoutError: our own model is the one that cannot be merged.
+            ProtocolError: the training is over and the final model cannot be had.
         """
         now = self._take(event)
         if self.view is None or self.finished:
@@ -217,6 +220,11 @@ class Training:
 
     def _fail(self, command: Command, now: Seconds) -> None:
         self._failures += 1
+        over = self.view is not None and self.view.phase is Phase.COMPLETED
+        if over and isinstance(command, Install) and self._failures >= LAST_TRIES:
+            raise ProtocolError(
+                f"the training is over and nobody serves the merged model of round {command.round}"
+            )
         pause = min(RETRY_SECONDS * 2 ** (self._failures - 1), RETRY_MAX_SECONDS)
         self._hold[_key(command)] = now + pause
         if isinstance(command, ReportPerf):
@@ -227,7 +235,7 @@ class Training:
     def _next(self, view: ContractView, now: Seconds) -> Command | None:
         """The one step that is due, given the latest view; None while others must act."""
         request = self.request
-        if request is None:
+        if request is None or self._is_under_way(AnswerSync, AnswerClose):
             return None
         merged_round = view.merged.round if view.merged else 0
         if merged_round < self.installed_round:
@@ -242,7 +250,7 @@ class Training:
         return self._take_part(view, request, now)
 
     def _install(self, view: ContractView, merged: Merged, request: Request) -> Command | None:
-        if any(isinstance(key, Install) and t == FOREVER for key, t in self._hold.items()):
+        if self._is_under_way(Install):
             return None  # the ML program takes one at a time
         others = [p for p in view.peers if p.uid != self.me]
         others.sort(key=lambda p: (not p.live, p.uid != merged.leader))
@@ -259,8 +267,9 @@ class Training:
 
     def _take_part(self, view: ContractView, request: Request, now: Seconds) -> Command | None:
         mine = next((p for p in view.peers if p.uid == self.me), None)
-        if mine is None or (mine.checkin is None and view.phase is not Phase.MERGING):
-            return self._check_in(view, request)
+        ours = self._check_in(view, request)
+        if mine is None or (view.phase is not Phase.MERGING and not _shows(mine, ours)):
+            return ours
         if view.phase in (Phase.QUORUM, Phase.MERGING):
             if view.leader == self.me:
                 return self._lead(view, now)
@@ -347,8 +356,16 @@ class Training:
         """When the present leader was elected, on our clock."""
         return self._view_at - (view.quorum_age_s or 0.0)
 
+    def _is_under_way(self, *kinds: type[Command]) -> bool:
+        return any(t == FOREVER and isinstance(key, kinds) for key, t in self._hold.items())
+
     def _wake(self, at: Seconds) -> None:
         self.wake_at = min(self.wake_at, at)
+
+
+def _shows(peer: PeerView, ours: CheckIn) -> bool:
+    """Whether a peer's check-in is ours, and not one of an earlier process under the same uid."""
+    return peer.checkin is not None and peer.checkin.digest == ours.model.digest
 
 
 def _merged_model(merged: Merged) -> Model:

@@ -10,7 +10,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,14 @@ from services.common.tls import Identity
 from services.sn.adapters.evm_chain import SwarmChain, create, install, load
 from services.sn.adapters.evm_node import ChainThread, EvmNode
 from services.sn.adapters.evm_store import KEY, Store
-from services.sn.adapters.json_rpc import METHOD_NOT_FOUND, READ_METHODS, JsonRpc
+from services.sn.adapters.json_rpc import METHOD_NOT_FOUND, READ_METHODS, JsonRpc, number
 from services.sn.adapters.p2p import P2P, Peer
 from services.sn.adapters.provider import EmbeddedProvider
 
 log = logging.getLogger("swarm.chain")
 
+OUTSIDE_GAS = 3_000_000
+"""Most gas for an ``eth_call`` from outside; more than any view of our contracts needs."""
 ALONE_S = 5.0
 """After a restart: how long to look for other SNs before serving what is on disk."""
 
@@ -205,12 +207,26 @@ class EmbeddedChain:
         if method not in READ_METHODS:
             message = f"the method {method} does not exist or is not available here"
             return {"jsonrpc": "2.0", "error": {"code": METHOD_NOT_FOUND, "message": message}}
-        return await self._dispatch(method, params)
+        return await self._dispatch(method, _frugal(method, params))
 
     async def _dispatch(self, method: str, params: Sequence[Any]) -> dict[str, Any]:
         self._started()
         assert self._rpc is not None
         return await self._rpc(method, params)
+
+
+def _frugal(method: str, params: Sequence[Any]) -> Sequence[Any]:
+    """The parameters of a call from outside, its gas limited: it runs on the chain's thread."""
+    if method not in ("eth_call", "eth_estimateGas") or not params:
+        return params
+    call, *rest = params
+    if not isinstance(call, Mapping):
+        return params
+    try:
+        gas = min(number(call.get("gas") or OUTSIDE_GAS), OUTSIDE_GAS)
+    except (TypeError, ValueError):
+        return params  # the method itself says what is wrong
+    return [{**call, "gas": hex(gas)}, *rest]
 
 
 def _load(

@@ -60,6 +60,7 @@ LATEST = ("latest", "pending", "safe", "finalized")
 ZERO = bytes(20)
 ESTIMATE_MARGIN = 1.1
 MAX_FEE_HISTORY = 1024
+MAX_PERCENTILES = 100
 
 Params = Sequence[Any]
 
@@ -132,6 +133,8 @@ class JsonRpc:
     def _eth_feeHistory(  # noqa: N802 - JSON-RPC's name
         self, count: object, newest: object = "latest", percentiles: Sequence[float] | None = None
     ) -> Json:
+        if len(percentiles or ()) > MAX_PERCENTILES:
+            raise ValueError(f"at most {MAX_PERCENTILES} percentiles")
         last = self._header(newest).block_number
         blocks = min(number(count), MAX_FEE_HISTORY, last + 1)
         return {

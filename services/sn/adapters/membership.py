@@ -62,6 +62,8 @@ class Membership:
         self._orphans = Orphans(pace.orphan_after)
         self._wake = asyncio.Event()
         self._under_way: set[tuple[str, ...]] = set()
+        self._spared: dict[tuple[str, NodeId], float] = {}
+        """Contract and lost peer, and since when that peer alone keeps the training open."""
 
     # --- what nodes ask
 
@@ -78,10 +80,11 @@ class Membership:
             raise ConfigError(f"{body.kind} nodes do not register; only {', '.join(LISTED)} do")
         who.require(body.kind)
         old = self._node(uid)
-        if old is not None and old.alive and old.fingerprint != who.fingerprint:
+        if old is not None and not old.left and old.fingerprint != who.fingerprint:
             raise ForbiddenError(
-                f"node {uid} is alive and has another certificate ({old.fingerprint[:16]}...) than "
-                f"yours ({who.fingerprint[:16]}..., {who.common_name}): choose another uid"
+                f"node {uid} has not signed off and has another certificate "
+                f"({old.fingerprint[:16]}...) than yours ({who.fingerprint[:16]}..., "
+                f"{who.common_name}): choose another uid"
             )
         new = NodeRegistered(
             uid=uid, kind=body.kind, sentinel=False, endpoint=body.endpoint,
@@ -238,8 +241,24 @@ class Membership:
             for training in self._projection.now.trainings.values()
             if training.phase not in {api.Phase.UNINITIALIZED, api.Phase.COMPLETED}
             for peer in training.peers.values()
-            if peer.live and (peer.uid in lost or self._is_ours_and_gone(peer.uid))
+            if peer.live
+            and (peer.uid in lost or self._is_ours_and_gone(peer.uid))
+            and not self._is_spared(training, peer.uid)
         ]
+
+    def _is_spared(self, training: Training, uid: NodeId) -> bool:
+        """Whether a lost peer is waited for: without the last one that trains, training would end.
+
+        A short cut in its connection must not cost an organisation the rest of its training; while
+        it is away no round could be held anyway.
+        """
+        others = [p for p in training.peers.values() if p.live and p.uid != uid]
+        last = training.phase is api.Phase.CHECKIN and all(p.closed for p in others)
+        if not last or training.peers[uid].closed:
+            self._spared.pop((training.name, uid), None)
+            return False
+        since = self._spared.setdefault((training.name, uid), self._now())
+        return self._now() - since < self._pace.end_after
 
     def _is_ours_and_gone(self, uid: NodeId) -> bool:
         node = self._node(uid)

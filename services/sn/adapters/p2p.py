@@ -225,6 +225,9 @@ class P2P:
                         pause = REDIAL_S
             except (OSError, TimeoutError, WebSocketException) as exc:
                 self._complain(endpoint, exc)
+            except Exception as exc:
+                log.exception("the link to %s broke: this is a bug", endpoint)
+                self._complain(endpoint, exc)
             await asyncio.sleep(pause)
             pause = min(pause * 2, REDIAL_MAX_S)
 

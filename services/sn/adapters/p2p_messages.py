@@ -28,7 +28,9 @@ MAX_BLOCKS_BYTES = 8 << 20
 """A BLOCKS message ends with the block that exceeds this."""
 MAX_PEERS = 64
 
-_ENDPOINT = re.compile(r"\[?[A-Za-z0-9._:%-]{0,253}\]?:[0-9]{1,5}")
+_ENDPOINT = re.compile(r"(?:\[[0-9A-Fa-f:.%]{2,60}\]|[A-Za-z0-9._-]{0,253}):[0-9]{1,5}")
+LATEST_CLOCK_MS = 1 << 53
+"""A clock beyond the year 287,000 is none."""
 
 
 class Kind(IntEnum):
@@ -107,7 +109,14 @@ def decode(raw: bytes | str) -> Message:
         if kind is Kind.HELLO:
             return _hello(rlp.decode(raw, sedes=_HELLO))
         return Items(kind, tuple(rlp.decode(raw, sedes=_ITEMS)[1]))
-    except (rlp.exceptions.RLPException, ValueError, TypeError, IndexError) as exc:
+    except (
+        rlp.exceptions.RLPException,
+        ValueError,
+        TypeError,
+        IndexError,
+        RecursionError,
+        OverflowError,
+    ) as exc:
         raise ValidationError(f"not a message of {VERSION.decode()}: {exc}") from exc
 
 
@@ -117,6 +126,8 @@ def _hello(fields: tuple[int, bytes, bytes, bytes, bytes, int, int, int, bytes])
         raise ValueError(f"version {version[:16]!r}")
     if len(address) != 20 or len(proof) != 65:
         raise ValueError("account or proof of a wrong length")
+    if clock_ms >= LATEST_CLOCK_MS:
+        raise ValueError("a clock out of range")
     where = endpoint.decode("ascii")
     if where and not is_endpoint(where):
         raise ValueError(f"endpoint {where[:40]!r}")

@@ -5,8 +5,11 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from services.common.ids import NodeKind
 from services.sn.api.access import Sn, Who
 
+AUDITORS = (NodeKind.SN, NodeKind.SWCI, NodeKind.SWOP)
+"""Who may ask: operators and other SNs; SLs have the state API."""
 MOST = 50
 """Calls in one batch."""
 PARSE_ERROR, INVALID_REQUEST = -32700, -32600
@@ -17,7 +20,8 @@ def router(sn: Sn) -> APIRouter:
     routes = APIRouter(tags=["chain"])
 
     @routes.post("/eth")
-    async def answer(request: Request, _who: Who) -> JSONResponse:
+    async def answer(request: Request, who: Who) -> JSONResponse:
+        who.require(*AUDITORS)
         try:
             asked = await request.json()
         except ValueError:

@@ -22,6 +22,8 @@ class Pace:
     """Of silence after which a node is lost."""
     report_every: float = 30.0
     """Between two reports to the chain of an SN's nodes that are alive."""
+    end_after: float = 60.0
+    """How long the last peer that trains may be lost before the training ends without it."""
     orphan_after: float = 100.0
     """Without a report from its own SN after which another SN declares a node lost."""
 

@@ -135,6 +135,32 @@ async def test_a_silent_peer_is_reaped_and_comes_back(swarm):
     beating.cancel()
 
 
+@pytest.mark.parametrize(("end_after", "ends"), [(0.0, True), (3600.0, False)])
+async def test_the_last_peer_that_trains_is_waited_for(swarm, end_after, ends):
+    sn = await swarm.sn(pace=Pace(lost_after=QUICK, end_after=end_after))
+    closed, trains = await swarm.peer(sn, "1"), await swarm.peer(sn, "2")
+    beating = asyncio.create_task(beat(closed))
+    await trains.enrol(min_peers=1)
+    await closed.enrol(min_peers=1)
+    state = await closed.check_in(state=api.PeerState.ACTIVE)
+    term = {"generation": 1, "round": 1, "term": state.view.term}
+    await closed.write("freeze", api.OfTerm(**term))
+    merged = {"digest": "d" * 64, "size": 10, "contributors": [closed.uid]}
+    await closed.write("publish", api.Publish(**term, **merged))
+    lost = await until(
+        closed, lambda s: s.view.phase is api.Phase.COMPLETED if ends else s.view.round == 2
+    )
+    async with asyncio.timeout(PATIENCE):
+        while {n.uid: n.alive for n in await closed.client.nodes()}[trains.uid]:
+            await closed.client.alive(closed.uid)
+    state = await closed.state()
+    assert (state.view.phase is api.Phase.COMPLETED) is ends
+    (peer,) = [p for p in state.view.peers if p.uid == trains.uid]
+    assert peer.live is not ends
+    assert lost.view.merged is not None
+    beating.cancel()
+
+
 async def until_alive(peer):
     async with asyncio.timeout(PATIENCE):
         while not {n.uid: n.alive for n in await peer.client.nodes()}[peer.uid]:
@@ -231,6 +257,16 @@ async def test_json_rpc_reads_and_only_reads(swarm):
     batch = await fetch(swarm, sn, "/eth", json=[write, {"id": 8}, 5])
     assert batch.count('"error"') == 3
     assert "-32700" in await fetch(swarm, sn, "/eth", content=b"{")
+
+
+async def test_json_rpc_is_for_operators_and_costs_little(swarm):
+    sn = await swarm.sn()
+    ask = {"jsonrpc": "2.0", "id": 7, "method": "eth_feeHistory"}
+    many = {**ask, "params": ["0x400", "latest", [1.0] * 101]}
+    assert "at most 100" in await fetch(swarm, sn, "/eth", json=many)
+    endless = {"to": None, "data": "0x5b600056"}  # jumps to itself until its gas is used up
+    loop = {**ask, "method": "eth_call", "params": [endless, "latest"]}
+    assert "error" in await fetch(swarm, sn, "/eth", json=loop)
 
 
 async def test_json_nested_too_deep_is_refused_and_the_sn_goes_on(swarm):

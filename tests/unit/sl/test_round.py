@@ -1,10 +1,10 @@
 import pytest
 
 from services.common import sn_api as api
-from services.common.errors import IllegalTransitionError, LayoutError
+from services.common.errors import IllegalTransitionError, LayoutError, ProtocolError
 from services.common.ids import NO_DIGEST
 from services.sl.core import events as ev
-from services.sl.core.round import FOREVER, SETTLE_SECONDS, Training
+from services.sl.core.round import FOREVER, LAST_TRIES, SETTLE_SECONDS, Training
 
 ME, OTHER, THIRD = "a" * 32, "b" * 32, "c" * 32
 MINE, THEIRS, MERGED = "1" * 64, "2" * 64, "3" * 64
@@ -254,11 +254,19 @@ def test_an_answer_under_way_is_not_given_again_when_the_next_round_opens(me):
     ask(me)
     (install,) = look(me, view(peer(ME), peer(OTHER), round_=2, merged=MERGED))
     (answer,) = me.handle(ev.Installed(install, PERF, 1.0))
-    (newer,) = look(me, view(peer(ME), peer(OTHER), round_=3, merged=THEIRS), 1.1)
-    assert isinstance(newer, ev.Install)
-    assert me.handle(ev.Installed(newer, PERF, 1.2)) == []
+    assert look(me, view(peer(ME), peer(OTHER), round_=3, merged=THEIRS), 1.1) == []
     me.handle(ev.Done(answer, 1.3))
     assert me.request is None
+    (install,) = ask(me, now=2.0)
+    assert install.round == 2
+
+
+def test_a_check_in_of_an_earlier_process_is_replaced(me):
+    ask(me)
+    (command,) = look(me, view(peer(ME, digest=THEIRS), peer(OTHER)))
+    assert command.model == MODEL
+    me.handle(ev.Done(command, 1.0))
+    assert look(me, view(peer(ME, digest=MINE), peer(OTHER)), 9.0) == []
 
 
 def test_a_perf_that_cannot_be_reported_does_not_keep_the_ml_program_waiting(me):
@@ -300,3 +308,17 @@ def test_asking_twice_is_refused(me):
     ask(me)
     with pytest.raises(IllegalTransitionError, match="again"):
         ask(me)
+
+
+def test_a_final_model_that_nobody_serves_ends_the_wait(me):
+    ask(me)
+    done = view(peer(ME), peer(OTHER), round_=4, merged=MERGED, phase=api.Phase.COMPLETED)
+    (install,) = look(me, done)
+    now = 0.0
+    for _ in range(LAST_TRIES - 1):
+        assert me.handle(ev.Failed(install, "unreachable", now)) == []
+        now = me.wake_at
+        assert me.handle(ev.Tick(now)) == [install]
+    assert now > 180
+    with pytest.raises(ProtocolError, match="nobody serves"):
+        me.handle(ev.Failed(install, "unreachable", now))
