@@ -16,6 +16,9 @@ from swarmlearning.errors import SwarmError
 DEFAULT_CONTRACT: Final = "defaultbb.cqdb.sml.hpe"
 """The training contract of programs that name none."""
 
+LARGEST: Final = 2**31 - 1
+"""What a whole number of the ML-SL protocol can hold."""
+
 ALIASES: Final = {"mlPlatform": "ml_platform", "adsValBatch_size": "adsValBatchSize"}
 """What HPE's documentation says -> what HPE's code reads."""
 
@@ -177,7 +180,7 @@ def _positive(value: Any, error: str) -> int:  # noqa: ANN401 - whatever the use
         number = int(value)
     except (TypeError, ValueError, OverflowError) as exc:
         raise SwarmError(error) from exc
-    if number <= 0:
+    if not 0 < number <= LARGEST:
         raise SwarmError(error)
     return number
 

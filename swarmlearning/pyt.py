@@ -188,6 +188,9 @@ class _TorchModel:
             raise SwarmError(f"Invalid ml platform type: {platform}")
         if extra.get("model") is None:
             raise SwarmError("Pytorch model is None")
+        if not isinstance(extra["model"], torch.nn.Module):
+            kind = type(extra["model"]).__name__
+            raise SwarmError(f"model must be a torch.nn.Module, not {kind}")
         if extra.get("hfMode") is not None:
             logger.info("hfMode is for Hugging Face models only, ignored")
         self._model: torch.nn.Module = extra["model"]

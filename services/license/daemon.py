@@ -3,11 +3,11 @@
 import asyncio
 import logging
 
+from services.common.clock import steady_time
 from services.common.errors import ConfigError
 from services.common.ids import NodeKind
 from services.common.rest import listen, serving
 from services.common.tls import expiry_notice, load_identity
-from services.license.adapters.clock import ServerClock
 from services.license.adapters.keyring import Keyring
 from services.license.adapters.office import Office
 from services.license.adapters.store import Store, StoreError
@@ -36,7 +36,7 @@ async def serve(settings: LicenseSettings) -> None:
         store = _open_store(settings)
         try:
             office = Office(
-                store, Keyring(settings.license_data_dir), ServerClock(), settings.license_lease_s
+                store, Keyring(settings.license_data_dir), steady_time, settings.license_lease_s
             )
             office.open()
             log.info("server id %s, data in %s", office.server_id, settings.license_data_dir)

@@ -147,8 +147,12 @@ class Executor:
         publish would otherwise take the only copy of the round's model with it.
         """
         began, base = time.monotonic(), command.base
-        problems = await asyncio.gather(*(self._fetch(command, i) for i in command.inputs))
-        if not any(problems):
+        try:
+            async with asyncio.TaskGroup() as group:
+                fetches = [group.create_task(self._fetch(command, i)) for i in command.inputs]
+        except BaseExceptionGroup as errors:  # our disk: the others need not go on
+            raise errors.exceptions[0] from errors
+        if not any(fetch.result() for fetch in fetches):
             try:
                 digest, size = await merge_files(
                     command.method, self.store,

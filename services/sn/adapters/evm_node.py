@@ -21,6 +21,7 @@ from eth_keys.datatypes import PrivateKey
 from eth_typing import Address, Hash32
 from eth_utils.exceptions import ValidationError
 
+from services.common.clock import steady_time
 from services.common.errors import ChainUnavailableError
 from services.sn.adapters.evm_chain import HeadChange, SwarmChain
 from services.sn.adapters.evm_pool import Pool
@@ -120,7 +121,7 @@ class EvmNode:
 
     def now(self) -> float:
         """The swarm's time, seconds since 1970."""
-        return time.time() + self.clock_offset
+        return steady_time() + self.clock_offset
 
     async def wait_for_head(self, after: bytes) -> Hash32:
         """The head's hash, once it differs from ``after``."""

@@ -1,7 +1,6 @@
 """One link to another SN: mutual TLS, role SN, HELLO in both directions, then messages."""
 
 import asyncio
-import time
 from dataclasses import dataclass
 
 from eth_keys.datatypes import PrivateKey, Signature
@@ -9,6 +8,7 @@ from eth_keys.exceptions import BadSignature
 from eth_utils.exceptions import ValidationError
 from websockets.asyncio.connection import Connection
 
+from services.common.clock import steady_time
 from services.common.errors import ForbiddenError
 from services.common.ids import NodeKind
 from services.common.tls import PeerCertificate, read_certificate
@@ -52,7 +52,7 @@ class Credentials:
             address=self.key.public_key.to_canonical_address(),
             proof=self.key.sign_msg_hash(digest).to_bytes(),
             weight=weight,
-            clock_ms=int(time.time() * 1000),
+            clock_ms=int(steady_time() * 1000),
             seals=self.seals,
             endpoint=self.endpoint,
         )
@@ -99,7 +99,7 @@ class Link:
         self.address = hello.address
         self.seals = hello.seals
         self.weight = hello.weight
-        self.clock_offset = hello.clock_ms / 1000 - time.time()
+        self.clock_offset = hello.clock_ms / 1000 - steady_time()
         """The other's clock minus this one's, seconds."""
         self.dialled = dialled
         """Whether this side opened it."""

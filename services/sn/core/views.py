@@ -46,12 +46,7 @@ def waiting_for(training: Training, nodes: Nodes) -> str:
         case api.Phase.CHECKIN:
             return _missing_for_quorum(training)
         case api.Phase.QUORUM:
-            live = sum(peer.live for peer in training.peers.values())
-            ready = sum(peer.checkin is not None for peer in training.peers.values())
-            return (
-                f"waiting for leader {_name(training.leader, nodes)} to close the round "
-                f"({ready} of {live} live peers checked in)"
-            )
+            return _missing_for_close(training, nodes)
         case api.Phase.MERGING:
             models = sum(p.participant and not p.dropped for p in training.peers.values())
             return (
@@ -76,6 +71,24 @@ def _missing_for_quorum(training: Training) -> str:
     if not any(peer.may_lead for peer in ready):
         return f"waiting for a peer that may lead ({checked_in}, none with SL_MAKE_ME_ADMIN)"
     return f"waiting for the next check-in ({checked_in})"
+
+
+def _missing_for_close(training: Training, nodes: Nodes) -> str:
+    """Names the peers that have not checked in; where all did, the leader."""
+    leader = _name(training.leader, nodes)
+    live = [peer for peer in training.peers.values() if peer.live]
+    missing = sorted(_name(peer.uid, nodes) for peer in live if peer.checkin is None)
+    ready = len(live) - len(missing)
+    if not missing:
+        return (
+            f"waiting for leader {leader} to close the round "
+            f"({ready} of {len(live)} live peers checked in)"
+        )
+    return (
+        f"waiting for {', '.join(missing)} to check in ({ready} of {len(live)} live peers did); "
+        f"leader {leader} closes the round without them when its "
+        "SL_WAIT_FOR_FULL_QUORUM_SECONDS are over"
+    )
 
 
 def _name(uid: str, nodes: Nodes) -> str:

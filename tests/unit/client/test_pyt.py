@@ -272,6 +272,8 @@ def test_wrong_loss_and_metric_are_said_early(kwargs, error, monkeypatch):
     [
         ({}, "Pytorch model is None"),
         ({"model": None}, "Pytorch model is None"),
+        ({"model": "x"}, "model must be a torch.nn.Module, not str"),
+        ({"model": Identity(), "totalEpochs": 10**12}, "totalEpochs value is not a positive"),
         ({"model": Identity(), "ml_platform": "KERAS"}, "Invalid ml platform type: KERAS"),
         ({"model": Identity(), "mlPlatform": "TF"}, "Invalid ml platform type: TF"),
         (
