@@ -21,6 +21,8 @@ from services.sn.core.training import Training
 
 log = logging.getLogger("swarm.projection")
 
+AT_A_TIME = 200
+"""Events decoded between two looks at what else there is to do; 0.1 ms each."""
 RETRY_SECONDS = 1.0
 """Pause after the chain did not answer."""
 STALLED_AFTER = 3.0
@@ -258,15 +260,19 @@ class Projection:
                 raise _Reorganised
         if any(blocks[entry.block].hash != entry.block_hash for entry in logs):
             raise _Reorganised
-        return self._decode(model, logs, blocks)
+        return await self._decode(model, logs, blocks)
 
-    def _decode(
+    async def _decode(
         self, model: ReadModel, logs: list[Log], blocks: dict[int, ledger.Block]
     ) -> list[tuple[abi.LedgerEvent, Log, ledger.Block]]:
         """Decode the logs of our own contracts; a contract is ours from its registration on."""
         ours = {**self._system, **dict.fromkeys(model.by_address, abi.TRAINING)}
         found: list[tuple[abi.LedgerEvent, Log, ledger.Block]] = []
-        for entry in logs:
+        for number, entry in enumerate(logs, start=1):
+            if (
+                number % AT_A_TIME == 0
+            ):  # a long history must not keep the API and the links waiting
+                await asyncio.sleep(0)
             kind = ours.get(entry.address)
             event = abi.abi(kind).event(entry.topics, entry.data) if kind else None
             if event is None:
