@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _check(options.check)
         written = make_certificates(
             options.out,
-            hosts=[options.index] if options.index else range(1, options.hosts + 1),
+            hosts=range(1, options.hosts + 1) if options.index is None else [options.index],
             nodes=options.nodes.lower().split(","), days=options.days,
             use_rsa=options.rsa, force=options.force,
         )  # fmt: skip
@@ -153,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--check", type=Path, metavar="DIR", help="judge the certificates in DIR")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--hosts", type=int, default=1, help="for hosts 1 to this (default 1)")
-    which.add_argument("--index", type=int, default=0, help="for this host index only")
+    which.add_argument("--index", type=int, help="for this host index only")
     parser.add_argument("--nodes", default=",".join(NODES), help=f"default {','.join(NODES)}")
     parser.add_argument("--days", type=int, default=365, help="validity (default 365)")
     parser.add_argument("--rsa", action="store_true", help="RSA 2048 keys instead of EC P-256")

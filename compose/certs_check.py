@@ -4,6 +4,7 @@ The last word is OpenSSL's: each certificate shakes hands with itself, as server
 memory, with the very contexts that a node uses. The checks before that only find better words.
 """
 
+import re
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,8 +17,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from services.common.errors import ConfigError
-from services.common.tls import Identity, expiry_notice, read_certificate
+from services.common.ids import NodeKind
+from services.common.settings import NodeSettings
+from services.common.tls import Identity, expiry_notice, load_identity, read_certificate
 
+NODE_FILE = re.compile(rf"(?P<node>(?P<kind>{'|'.join(NodeKind).lower()})-\d+)-cert\.pem")
+"""How gen-cert's layout names a node's certificate."""
 SUFFIXES = (".pem", ".crt", ".cer", ".key")
 _HANDSHAKE_STEPS = 10
 
@@ -48,6 +53,31 @@ class _Files:
     leaves: dict[Path, x509.Certificate] = field(default_factory=dict)
     keys: dict[Path, PrivateKeyTypes] = field(default_factory=dict)
     unreadable: dict[Path, str] = field(default_factory=dict)
+
+
+def load(folder: Path, name: str, role: NodeKind) -> Identity:
+    """The identity ``{name}-{key,cert}.pem`` in gen-cert's layout.
+
+    Raises:
+        ConfigError: it cannot be used, or is of another role.
+    """
+    settings = NodeSettings.model_construct(
+        swarm_id_key=folder / f"{name}-key.pem", swarm_id_cert=folder / f"{name}-cert.pem",
+        swarm_id_capath=folder / "ca" / "capath", swarm_id_cacert=None,
+    )  # fmt: skip
+    return load_identity(settings, role)
+
+
+def check_node(folder: Path, name: str, role: NodeKind) -> None:
+    """Check that a node can start with ``{name}-{key,cert}.pem`` and is trusted by the others.
+
+    Raises:
+        ConfigError: it cannot; the message says why.
+    """
+    identity = load(folder, name, role)
+    problems = _handshake_problems(identity)
+    if problems:
+        raise ConfigError(f"{identity.cert}: {'; '.join(problems)}")
 
 
 def check_folder(folder: Path, now: datetime) -> list[Finding]:
@@ -123,6 +153,7 @@ def _check_leaf(path: Path, leaf: x509.Certificate, files: _Files, now: datetime
             "LIC-, or the OU be one of these words"
         )
     problems.extend(_usage_problems(leaf))
+    problems.extend(_name_problems(path, peer.role, leaf, files))
     public = leaf.public_key()
     key = next((p for p, private in files.keys.items() if private.public_key() == public), None)
     warnings: list[str] = []
@@ -137,6 +168,25 @@ def _check_leaf(path: Path, leaf: x509.Certificate, files: _Files, now: datetime
         warnings.extend(filter(None, [expiry_notice(identity, now)]) if not problems else [])
     summary = f"role {peer.role or 'none'}, CN {peer.common_name}, until {peer.not_after:%Y-%m-%d}"
     return Finding(path, summary, tuple(problems), tuple(warnings))
+
+
+def _name_problems(
+    path: Path, role: NodeKind | None, leaf: x509.Certificate, files: _Files
+) -> list[str]:
+    """What is wrong with ``{kind}-{n}-cert.pem``, whose name says its role and names its key."""
+    named = NODE_FILE.fullmatch(path.name)
+    if named is None:
+        return []
+    problems: list[str] = []
+    kind, key = named["kind"].upper(), path.with_name(f"{named['node']}-key.pem")
+    if role is not None and role != kind:
+        problems.append(f"its role is {role}, but its file name says {kind}")
+    private = files.keys.get(key)
+    if private is None:
+        problems.append(f"its key must be {key.name}, next to it")
+    elif private.public_key() != leaf.public_key():
+        problems.append(f"{key.name} is not its key")
+    return problems
 
 
 def _usage_problems(leaf: x509.Certificate) -> list[str]:

@@ -22,6 +22,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C in the imports: no traceback
+
 from compose import run_folder, status
 from compose.output import JsonOutput, Output, TextOutput
 from compose.plan import Request
@@ -34,6 +37,9 @@ DOWN_SECONDS = 40.0
 """How long `down` lets a swarm stop in order before it kills it."""
 LOOK_SECONDS = 0.2
 LOG_LINES = 50
+EXAMPLE = (
+    "e.g. python -m compose.local run --nodes 3 --min-peers 2 -- python my_train.py --node {index}"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "--" in given:
         at = given.index("--")
         given, program = given[:at], given[at + 1 :]
-    options = _parser().parse_args(given)
+    parser = _parser()
+    options, unknown = parser.parse_known_args(given)
+    if unknown:
+        hint = " (put -- before the program)" if options.command == "run" and not program else ""
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     try:
         code: int = COMMANDS[options.command](options, tuple(program))
     except SwarmError as exc:
@@ -61,13 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, program: tuple[str, ...]) -> int:
     if not program:
-        raise ConfigError(
-            "no program: name it after --, e.g. python -m compose.local run --nodes 3 "
-            "--min-peers 2 -- python my_train.py --node {index}"
-        )
+        raise ConfigError(f"no program: name it after --, {EXAMPLE}")
     if options.nodes < 1:
         raise ConfigError(f"--nodes {options.nodes}: a run needs at least 1")
-    return _session(options, program, options.min_peers or options.nodes)
+    wanted = options.nodes if options.min_peers is None else options.min_peers
+    return _session(options, program, wanted)
 
 
 def _up(options: argparse.Namespace, program: tuple[str, ...]) -> int:
@@ -101,10 +109,11 @@ def _status(options: argparse.Namespace, _program: tuple[str, ...]) -> int:
 
 def _logs(options: argparse.Namespace, _program: tuple[str, ...]) -> int:
     run_dir = options.run_dir or run_folder.latest()
+    run_folder.read_state(run_dir)
     logs = {path.stem: path for path in sorted((run_dir / "logs").glob("*.log"))}
     if not options.node:
         for name, path in logs.items():
-            print(f"==> {name} ({path})", *last_lines(path, 5), sep="\n")
+            print(f"==> {name} ({run_folder.shown(path)})", *last_lines(path, 5), sep="\n")
         return 0
     if options.node not in logs:
         raise NotFoundError(f"no log of {options.node!r} in {run_dir}; there are {', '.join(logs)}")
@@ -131,13 +140,13 @@ def _down(options: argparse.Namespace, _program: tuple[str, ...]) -> int:
     run_dir = options.run_dir or run_folder.latest()
     run_folder.read_state(run_dir)
     if not run_folder.is_running(run_dir):
-        print(f"nothing runs in {run_dir}")
+        print(f"nothing runs in {run_folder.shown(run_dir)}")
         return 0
     pid = run_folder.pid_of(run_dir)
     for number, patience in ((signal.SIGTERM, DOWN_SECONDS), (signal.SIGKILL, DOWN_SECONDS)):
         _signal(pid, number)
         if _ended_within(run_dir, patience):
-            print(f"stopped the swarm in {run_dir}")
+            print(f"stopped the swarm in {run_folder.shown(run_dir)}")
             return 0
     raise SwarmError(f"the swarm in {run_dir} (pid {pid}) does not stop")
 
@@ -169,9 +178,12 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
     )  # fmt: skip
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="train: SN, SLs and your program; ends with them")
+    run = commands.add_parser(
+        "run", help="train: SN, SLs and your program; ends with them", epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     _start_options(run, nodes=3)
-    run.add_argument("--min-peers", type=int, default=0, help="a round needs; default: all")
+    run.add_argument("--min-peers", type=int, help="a round needs; default: all")
     run.add_argument(
         "--wait-for-return", action="store_true",
         help="go on waiting when fewer than --min-peers are left, instead of stopping",
@@ -199,7 +211,10 @@ def _start_options(parser: argparse.ArgumentParser, nodes: int) -> None:
     add("--nodes", type=int, default=nodes, help=f"SL nodes; default {nodes}")
     add("--run-dir", type=Path, help="new or empty folder; default runs/<time>-<program>")
     add("--json", action="store_true", help="print JSON lines (status, result) for programs")
-    add("--contract", default=DEFAULT_CONTRACT, help="training contract; made if need be")
+    add("--contract", default=DEFAULT_CONTRACT, help=(
+        "training contract; made if need be. The programs must name it too: "
+        "trainingContract= of SwarmCallback, {contract} in their words"
+    ))  # fmt: skip
     add("--quorum-seconds", type=float, help="SL_WAIT_FOR_FULL_QUORUM_SECONDS")
     add("--certs", type=Path, help="your certificates, as compose.certs lays them out")
     add("--license-port", type=int, default=0, help="default: a free port, as for all")
@@ -209,4 +224,5 @@ def _start_options(parser: argparse.ArgumentParser, nodes: int) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main())

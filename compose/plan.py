@@ -3,6 +3,7 @@
 Pure: paths, ports and UIDs come in, plans come out; nothing is started or written here.
 """
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -87,6 +88,9 @@ class Request:
             )
         if not is_contract_name(self.contract):
             raise ConfigError(f"--contract {self.contract!r}: 1 to 160 characters and no '/'")
+        seconds = self.quorum_seconds
+        if seconds is not None and not 0 <= seconds < math.inf:
+            raise ConfigError(f"--quorum-seconds {seconds}: must be a finite number from 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,11 @@ class Layout:
     def node(self, name: str) -> Path:
         """A node's own folder; what an ML program writes there stays."""
         return self.run / "nodes" / name
+
+    def sl_certificate(self, index: int) -> str:
+        """Name of the certificate of pair ``index``: its own, or the first SL's for all."""
+        own = f"sl-{index}"
+        return own if (self.certs / f"{own}-cert.pem").exists() else "sl-1"
 
     def result(self, index: int) -> Path:
         """Where the SL of pair ``index`` (from 1) writes how its training ended."""
@@ -179,6 +188,11 @@ class Planner:
             Kind.LICENSE, "license", "lic-1", variables, {"api": self.ports.license}
         )
 
+    @property
+    def chain(self) -> Path:
+        """Where the SN keeps its chain."""
+        return self.layout.node("sn-1") / "chain"
+
     def sn(self) -> NodePlan:
         """The sentinel SN."""
         variables = {
@@ -186,7 +200,7 @@ class Planner:
             "SN_API_SERVER_PORT": str(self.ports.sn_api),
             "SN_P2P_LISTEN_PORT": str(self.ports.sn_p2p),
             "SN_ETH_PORT_EXT": str(self.ports.sn_p2p),
-            "SN_DATA_DIR": str(self.layout.node("sn-1") / "chain"),
+            "SN_DATA_DIR": str(self.chain),
         }
         ports = {"p2p": self.ports.sn_p2p, "api": self.ports.sn_api}
         return self._service(Kind.SN, "sn-1", "sn-1", variables, ports)
@@ -208,8 +222,7 @@ class Planner:
             variables["SL_ML_CONNECT_TIMEOUT"] = str(FOREVER)
         if self.request.quorum_seconds is not None:
             variables["SL_WAIT_FOR_FULL_QUORUM_SECONDS"] = str(self.request.quorum_seconds)
-        own = self.layout.certs / f"{name}-cert.pem"
-        certificate = name if own.exists() else "sl-1"
+        certificate = self.layout.sl_certificate(index)
         return self._service(Kind.SL, name, certificate, variables, {"fs": port}, index)
 
     def ml(self, index: int) -> NodePlan:

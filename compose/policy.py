@@ -15,6 +15,8 @@ SL_GRACE = 20.0
 """Seconds that an SL may take to end by itself once its ML program is gone."""
 ENROL_GRACE = 3.0
 """The same where the ML program never connected: there is nothing to finish."""
+CONNECT_GRACE = 20.0
+"""Seconds that an ML program may still take to connect once the training is over."""
 
 
 UNCONNECTED = (
@@ -22,6 +24,10 @@ UNCONNECTED = (
     "swarmlearning.pyt) and call on_train_begin, on_batch_end, on_epoch_end and on_train_end"
 )
 """What to tell the user whose program never met its SL."""
+
+
+TOO_LATE = "did not connect to its SL, and the training of the others is over"
+"""What to tell the user whose program came too late, or not at all."""
 
 
 class Next(StrEnum):
@@ -91,7 +97,7 @@ class Verdict:
 
 def judge(
     pairs: Sequence[Pair], min_peers: int, *, completed: bool, wait_for_return: bool,
-    others_running: bool = False, core_lost: str = "",
+    completed_ago: float = 0.0, others_running: bool = False, core_lost: str = "",
 ) -> Verdict:  # fmt: skip
     """Judge the state of a run.
 
@@ -99,6 +105,7 @@ def judge(
         pairs: all pairs of the run.
         min_peers: how many a round needs.
         completed: whether the training contract is completed: no further round comes.
+        completed_ago: for how many seconds it has been.
         wait_for_return: go on waiting below ``min_peers``.
         others_running: whether anything beside the pairs must end first.
         core_lost: what happened to the SN, if it is gone.
@@ -109,15 +116,42 @@ def judge(
     waiting_sls = [pair for pair in pairs if pair.sl.exit_code is None]
     if core_lost and waiting_sls:
         return Verdict(Next.STOP, core_lost)
-    left = [pair for pair in pairs if not pair.failed]
-    if len(left) < min_peers and waiting_sls and not completed and not wait_for_return:
-        names = ", ".join(str(pair.index) for pair in pairs if pair.failed)
-        return Verdict(
-            Next.STOP,
-            f"only {len(left)} of {len(pairs)} nodes are left (failed: {names}) and every round "
-            f"needs {min_peers} (--min-peers): no further round can be merged",
+    if waiting_sls and not completed:
+        short = _too_few(pairs, min_peers, wait_for_return)
+        if short:
+            return Verdict(Next.STOP, short)
+    late = _too_late(running) if completed and completed_ago > CONNECT_GRACE else []
+    return Verdict(Next.GO_ON, orphans=(*_orphans(running), *late))
+
+
+def _too_few(pairs: Sequence[Pair], min_peers: int, wait_for_return: bool) -> str:
+    """Why no further round can be merged; empty where one can."""
+    if min_peers > len(pairs):
+        return (
+            f"the programs ask for minPeers={min_peers}, but --nodes is {len(pairs)}: no round can "
+            "be merged. Take minPeers from the environment variable MIN_PEERS"
         )
-    return Verdict(Next.GO_ON, orphans=tuple(_orphans(running)))
+    left = [pair for pair in pairs if not pair.failed]
+    if len(left) >= min_peers or wait_for_return:
+        return ""
+    names = ", ".join(str(pair.index) for pair in pairs if pair.failed)
+    return (
+        f"only {len(left)} of {len(pairs)} nodes are left (failed: {names}) and every round "
+        f"needs {min_peers} (minPeers): no further round can be merged"
+    )
+
+
+def _too_late(pairs: Sequence[Pair]) -> list[Orphan]:
+    """Both halves of the pairs that never connected, for a training that is over."""
+    return [
+        orphan
+        for pair in pairs
+        if not pair.enrolled and pair.sl.exit_code is None and pair.ml.exit_code is None
+        for orphan in (
+            Orphan(f"ml-{pair.index}", TOO_LATE, f"ml-{pair.index}"),
+            Orphan(f"sl-{pair.index}", TOO_LATE, ""),
+        )
+    ]
 
 
 def _running(pair: Pair) -> bool:

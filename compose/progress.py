@@ -1,5 +1,6 @@
 """The progress line: round, leader, loss, metric, rate, time left. Pure but for :class:`Line`."""
 
+import re
 import shutil
 from collections import deque
 from collections.abc import Mapping
@@ -75,7 +76,7 @@ def describe(
     if view is None or view.phase is Phase.UNINITIALIZED:
         return f"{elapsed:4.0f} s  waiting for the ML programs to connect"
     live = [peer for peer in view.peers if peer.live]
-    parts = [f"{elapsed:4.0f} s", f"round {view.round:<3d}", f"{len(live)} nodes"]
+    parts = [f"{elapsed:4.0f} s", _round(view), f"{len(live)} node{'s' * (len(live) != 1)}"]
     if view.leader:
         parts.append(f"leader {names.get(view.leader, view.leader[:8])}")
     perfs = [peer.perf for peer in live if peer.perf is not None]
@@ -90,12 +91,28 @@ def describe(
     elif left is not None:
         parts.append(f"{pace.last[1]:.0%} done, {left:.0f} s left")
     if rate < SLOW and view.waiting_for:
-        parts.append(waiting_words(view.waiting_for))
+        parts.append(waiting_words(view.waiting_for, names))
     return "  ".join(parts)
 
 
-def waiting_words(text: str) -> str:
-    """The SN's words for what a contract waits for, with the verb where it left that out."""
+def _round(view: ContractView) -> str:
+    """The round that is open; at the end, how many were published."""
+    if view.phase is not Phase.COMPLETED:
+        return f"round {view.round:<3d}"
+    published = view.merged.round if view.merged is not None else 0
+    return f"{published} round{'s' * (published != 1)}"
+
+
+def waiting_words(text: str, names: Mapping[str, str]) -> str:
+    """The SN's words for what a contract waits for, with the verb where it left that out.
+
+    Args:
+        text: the words.
+        names: node names by UID; they take the place of the SN's containers and UIDs.
+    """
+    for uid, name in names.items():
+        short = re.escape(uid[:8])
+        text = re.sub(rf"\S+ \({short}\)|\b{short}\b", name, text)
     return text if not text or text.startswith("waiting") else f"waiting for {text}"
 
 

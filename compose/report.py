@@ -1,15 +1,17 @@
 """What a run came to: who failed and why, whether all models are the same, and the ledger."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from compose.plan import Kind, Layout
 from compose.processes import Node, how_it_ended, last_lines
+from compose.run_folder import shown
+from services.common.ids import DEFAULT_CONTRACT
 
 CAUSES = (Kind.LICENSE, Kind.SN, Kind.SL, Kind.ML, Kind.JOB)
-"""Failures in the order in which one causes another."""
+"""Failures in the order in which one causes another; within the pairs it is the order of time."""
 
 LOG_LINES = 12
 """How much of a failed node's log is shown."""
@@ -17,6 +19,10 @@ REASON = ". Reason: "
 """Before the words of a service's last line (``services.common.process``)."""
 WORDS = 300
 """Most characters taken from a program's last line."""
+PIPE_CLOSED = "closed its pipe"
+"""What an SL says whose ML program ended (``services.sl.adapters.bridge``)."""
+NO_TRAIN_END = "ended (exit code 0) without calling on_train_end()"
+"""What to tell the user whose program ended well, but in the middle of the training."""
 
 
 @dataclass(slots=True)
@@ -36,6 +42,8 @@ class Result:
     """From the start of the pairs to the end of the last."""
     signal: int = 0
     """The signal that ended it, if one did."""
+    ledger: str = ""
+    """Why there is no ledger.json; empty where there is one."""
 
     @property
     def same_model(self) -> bool:
@@ -63,6 +71,25 @@ def read_results(layout: Layout, pairs: int) -> dict[str, dict[str, Any]]:
     return found
 
 
+def rounds_of(results: Mapping[str, Mapping[str, Any]]) -> int:
+    """How many rounds the SLs saw, by what they wrote."""
+    return max((int(result.get("rounds", 0)) for result in results.values()), default=0)
+
+
+def elsewhere(found: str, wanted: str) -> str:
+    """Why a run is stopped whose programs train in contract ``found`` (empty: not known which)."""
+    named = f" {found}" if found else ""
+    option = found or "the name that they use"
+    if found == DEFAULT_CONTRACT:
+        option = f"{found} (or none: that is the default)"
+    where = f"the contract{named}" if found else "another contract"
+    return (
+        f"the programs train in {where}, not in --contract {wanted}: pass "
+        f"trainingContract={wanted!r} to SwarmCallback ({{contract}} in the program's words is "
+        f"that name), or --contract {option}"
+    )
+
+
 def final_digests(results: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Digests of the SLs that completed; one that left early holds an older model by rights."""
     return {
@@ -82,17 +109,61 @@ def failures(
         results: what the SLs wrote.
         found: failures noticed while running; their words are better than an exit code.
     """
-    failed: dict[str, str] = {}
-    for node in sorted(nodes, key=lambda node: CAUSES.index(node.plan.kind)):
-        if node.name in found:
-            failed[node.name] = found[node.name]
-        elif node.failed:
-            failed[node.name] = ": ".join(filter(None, (how_it_ended(node), last_words(node))))
-        elif node.plan.kind is Kind.SL and not node.told:
-            result = results.get(node.name, {})
-            if result.get("outcome") == "left":
-                failed[node.name] = f"left the swarm early: {result.get('reason', '')}"
-    return failed
+    nodes = list(nodes)
+    deserted = _deserted(nodes, results)
+    words = {node.name: _failure(node, results, found, deserted) for node in nodes}
+    failed = [node for node in nodes if words[node.name]]
+    return {node.name: words[node.name] for node in sorted(failed, key=_order(failed))}
+
+
+def _failure(
+    node: Node, results: Mapping[str, Mapping[str, Any]], found: Mapping[str, str],
+    deserted: Container[int],
+) -> str:  # fmt: skip
+    """What happened to a node; empty where it did not fail."""
+    if node.name in found:
+        return found[node.name]
+    if node.failed:
+        return end_of(node)
+    if node.told:
+        return ""
+    result = results.get(node.name, {})
+    if node.plan.kind is Kind.SL and result.get("outcome") == "left":
+        return f"left the swarm early: {result.get('reason', '')}"
+    if node.plan.kind is Kind.ML and node.plan.index in deserted and node.exit_code == 0:
+        return NO_TRAIN_END
+    return ""
+
+
+def _deserted(nodes: Iterable[Node], results: Mapping[str, Mapping[str, Any]]) -> set[int]:
+    """Pairs whose SL failed because its ML program ended before the training did."""
+    return {
+        node.plan.index
+        for node in nodes
+        if node.plan.kind is Kind.SL and node.failed and PIPE_CLOSED in last_words(node)
+        and results.get(node.name, {}).get("outcome") != "completed"
+    }  # fmt: skip
+
+
+def _order(failed: Iterable[Node]) -> Callable[[Node], tuple[float, ...]]:
+    """Sort key: license server and SN, then pair by pair in the order of time, then jobs."""
+    first: dict[int, float] = {}
+    for node in failed:
+        ended, index = node.ended, node.plan.index
+        first[index] = min(first.get(index, ended), ended)
+
+    def key(node: Node) -> tuple[float, ...]:
+        index = node.plan.index
+        if index:
+            return (CAUSES.index(Kind.SL), first[index], index, node.ended)
+        return (CAUSES.index(node.plan.kind),)
+
+    return key
+
+
+def end_of(node: Node) -> str:
+    """How a node ended, and its last words."""
+    return ": ".join(filter(None, (how_it_ended(node), last_words(node))))
 
 
 def last_words(node: Node) -> str:
@@ -114,7 +185,9 @@ def describe(result: Result, layout: Layout) -> list[str]:
     """The last words of a run, line by line."""
     lines: list[str] = []
     for name, what in result.failures.items():
-        lines.append(f"--- {name}: {what}. The end of {layout.log(name)}:")
+        if _follows(name, result.failures):
+            continue
+        lines.append(f"--- {name}: {what}. The end of {shown(layout.log(name))}:")
         lines.extend(f"    {line}" for line in last_lines(layout.log(name), LOG_LINES))
     if not result.same_model:
         lines.append("ERROR: the nodes ended with DIFFERENT models:")
@@ -122,12 +195,29 @@ def describe(result: Result, layout: Layout) -> list[str]:
     elif result.digests:
         digest = next(iter(result.digests.values()))
         lines.append(
-            f"{len(result.digests)} nodes ended with the same model, byte for byte: {digest[:16]}"
+            f"{count(len(result.digests), 'node')} ended with the same model, byte for byte: "
+            f"{digest[:16]}"
         )
     for name, what in result.failures.items():
         lines.append(f"FAILED {name}: {what}")
     if result.reason:
         lines.append(f"STOPPED: {result.reason}")
+    if result.ledger:
+        lines.append(result.ledger)
     word = "failed" if result.exit_code else "done"
-    lines.append(f"{word}: {result.rounds} rounds in {result.seconds:.1f} s; see {result.run_dir}")
+    rounds, run_dir = count(result.rounds, "round"), shown(layout.run)
+    lines.append(f"{word}: {rounds} in {result.seconds:.1f} s; see {run_dir}")
     return lines
+
+
+def _follows(name: str, failed: Iterable[str]) -> bool:
+    """Whether the other half of its pair failed first, so that its log says nothing new."""
+    kind, _, index = name.partition("-")
+    other = {"sl": f"ml-{index}", "ml": f"sl-{index}"}.get(kind)
+    order = list(failed)
+    return other in order and order.index(other) < order.index(name)
+
+
+def count(number: int, what: str) -> str:
+    """A number with its noun, e.g. ``1 node``, ``2 nodes``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -6,6 +6,7 @@
 taken means that nothing runs here, whatever the state file says.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -33,6 +34,10 @@ class RunFolder:
     path: Path
     lock: int
     """Descriptor of the lock file."""
+    made: bool = False
+    """Whether we made the folder."""
+    locked_first: bool = True
+    """Whether we made the lock file."""
 
     def write(self, name: str, value: object) -> None:
         """Write ``value`` as JSON, atomically."""
@@ -46,8 +51,11 @@ class RunFolder:
         for entry in self.path.iterdir():
             if entry.is_dir():
                 shutil.rmtree(entry)
-            elif entry.name != LOCK:
+            elif entry.name != LOCK or self.locked_first:
                 entry.unlink()
+        if self.made and self.locked_first:
+            with contextlib.suppress(OSError):  # somebody else put something there
+                self.path.rmdir()
 
     def release(self) -> None:
         """Let go of the folder; what is in it stays."""
@@ -55,45 +63,100 @@ class RunFolder:
 
 
 def default_path(label: str, now: datetime, runs: Path = RUNS) -> Path:
-    """``runs/<timestamp>-<label>``, made here and now; a number is added where two meet."""
-    runs.mkdir(parents=True, exist_ok=True)
+    """``runs/<timestamp>-<label>``, made here and now; a number is added where two meet.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
     stem = f"{now:%Y%m%d-%H%M%S}-{label}"
-    for number in range(1, 100):
-        path = runs / (stem if number == 1 else f"{stem}-{number}")
-        try:
-            path.mkdir()
-        except FileExistsError:
-            continue
-        return path
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        for number in range(1, 100):
+            path = runs / (stem if number == 1 else f"{stem}-{number}")
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+            return path
+    except OSError as exc:
+        raise _unusable(runs, exc) from exc
     raise ConfigError(f"{runs} has too many folders {stem}-*: remove some")
 
 
-def claim(path: Path) -> RunFolder:
-    """Take an empty or new folder for a run.
+def claim(path: Path, *, made: bool = False) -> RunFolder:
+    """Take an empty or new folder for a run; one that is refused stays as it was.
+
+    Args:
+        path: the folder.
+        made: the caller has just made it.
 
     Raises:
         ConfigError: a swarm runs in it, a finished one left its results there, or it cannot be
             written.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        made = _make(path) or made
+        locked_first = not (path / LOCK).exists()
+        if locked_first:
+            _check_empty(path)
         lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as exc:
-        raise ConfigError(f"cannot use {path} as run folder: {exc.strerror}") from exc
-    if not _try_lock(lock):
+        raise _unusable(path, exc) from exc
+    try:
+        _hold(path, lock)
+        _check_empty(path)
+    except ConfigError:
         os.close(lock)
+        raise
+    return RunFolder(path.resolve(), lock, made, locked_first)
+
+
+def _hold(path: Path, lock: int) -> None:
+    if not _try_lock(lock) or not _is_lock(path, lock):
         raise ConfigError(
             f"a swarm is running in {path} (pid {pid_of(path)}): choose another --run-dir, or stop "
             f"it with: python -m compose.local down --run-dir {path}"
         )
+
+
+def _make(path: Path) -> bool:
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+        return False
+    return True
+
+
+def _check_empty(path: Path) -> None:
     others = sorted(entry.name for entry in path.iterdir() if entry.name != LOCK)
     if others:
-        os.close(lock)
+        named = ", ".join(others[:4]) + ("..." if len(others) > 4 else "")
         raise ConfigError(
-            f"{path} is not empty ({', '.join(others[:4])}...): a run never writes over another; "
+            f"{path} is not empty ({named}): a run never writes over another; "
             "choose another --run-dir or remove it"
         )
-    return RunFolder(path.resolve(), lock)
+
+
+def _unusable(path: Path, exc: OSError) -> ConfigError:
+    return ConfigError(
+        f"cannot use {path} as run folder: {exc.strerror}: name another with --run-dir"
+    )
+
+
+def _is_lock(path: Path, lock: int) -> bool:
+    """Whether a lock that we hold is still the one of the folder: its last holder may remove it."""
+    try:
+        return (path / LOCK).stat().st_ino == os.fstat(lock).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def shown(path: Path) -> str:
+    """A path as people read it: relative to the working directory where it is below."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def is_running(path: Path) -> bool:

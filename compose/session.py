@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from compose import certs, ports, report, run_folder, status
+from compose import certs, certs_check, ports, report, run_folder
 from compose.output import Output
-from compose.plan import LOOPBACK, SERVICES, Kind, Layout, Planner, Request
+from compose.plan import LOOPBACK, SERVICES, Kind, Layout, Planner, Ports, Request
+from compose.processes import remove
 from compose.swarm import Swarm
 from services.common.errors import SwarmError
+from services.common.ids import NodeKind
 from services.common.sn_client import SnClient
 
 SN_PATIENCE = 5.0
@@ -55,13 +57,16 @@ async def run_session(options: Options, output: Output) -> report.Result:
     """
     options.request.check()
     path = options.run_dir or run_folder.default_path(options.label, datetime.now(UTC).astimezone())
-    folder = run_folder.claim(path)
+    folder = run_folder.claim(path, made=options.run_dir is None)
     try:
         try:
             swarm = prepare(options, folder, output)
         except SwarmError:
             folder.clear()
             raise
+        except OSError as exc:
+            folder.clear()
+            raise SwarmError(f"cannot start a swarm in {run_folder.shown(path)}: {exc}") from exc
         return await _live(swarm, forever=not options.request.program)
     finally:
         folder.release()
@@ -84,10 +89,22 @@ def prepare(options: Options, folder: run_folder.RunFolder, output: Output) -> S
     certificates = options.certs.resolve() if options.certs else folder.path / "certs"
     if options.certs is None:
         make_certificates(certificates, pairs)
-    identity = status.identity(certificates)
+    check_certificates(certificates, pairs)
     scratch = run_folder.make_scratch(folder.path, str(os.getpid()))
+    try:
+        layout = Layout(folder.path, scratch, certificates)
+        return _assemble(options, folder, output, layout, chosen)
+    except BaseException:
+        remove(scratch)  # no guard knows of it yet
+        raise
+
+
+def _assemble(
+    options: Options, folder: run_folder.RunFolder, output: Output, layout: Layout, chosen: Ports
+) -> Swarm:
+    pairs, scratch = options.request.nodes, layout.scratch
     planner = Planner(
-        options.request, Layout(folder.path, scratch, certificates), chosen,
+        options.request, layout, chosen,
         {name: uuid.uuid4().hex for name in ("sn-1", *(f"sl-{i + 1}" for i in range(pairs)))},
         os.environ, Path.cwd(), options.services,
     )  # fmt: skip
@@ -96,8 +113,22 @@ def prepare(options: Options, folder: run_folder.RunFolder, output: Output) -> S
         planner.layout.node(name).mkdir(parents=True)
     for index in range(1, pairs + 1):
         (scratch / f"sl-{index}").mkdir()
+    identity = certs_check.load(layout.certs, "swci-1", NodeKind.SWCI)
     client = SnClient(identity, [f"{LOOPBACK}:{chosen.sn_api}"], patience=SN_PATIENCE)
     return Swarm(planner, folder, client, output, options.jobs, options.wait_for_return)
+
+
+def check_certificates(folder: Path, pairs: int) -> None:
+    """Check the certificate of every node that we are about to start, and our own.
+
+    Raises:
+        ConfigError: one is missing, unusable, of another role, or of a CA that is not trusted.
+    """
+    layout = Layout(folder, folder, folder)
+    wanted = {"swci-1": NodeKind.SWCI, "lic-1": NodeKind.LICENSE, "sn-1": NodeKind.SN}
+    wanted |= {layout.sl_certificate(index): NodeKind.SL for index in range(1, pairs + 1)}
+    for name, role in wanted.items():
+        certs_check.check_node(folder, name, role)
 
 
 def make_certificates(folder: Path, pairs: int) -> None:
@@ -123,6 +154,9 @@ async def _live(swarm: Swarm, forever: bool) -> report.Result:
             if not received:
                 await swarm.abandon()
                 raise
+        except OSError as exc:
+            await swarm.abandon()
+            raise SwarmError(f"the swarm is stopped: {exc}") from exc
         except BaseException:
             await swarm.abandon()
             raise
@@ -135,7 +169,7 @@ async def _live(swarm: Swarm, forever: bool) -> report.Result:
 
 
 def _say_up(swarm: Swarm) -> None:
-    swarm.output.say(f"up; stop it with Ctrl-C. Run folder: {swarm.layout.run}")
+    swarm.output.say(f"up; stop it with Ctrl-C. Run folder: {run_folder.shown(swarm.layout.run)}")
     for index in range(1, swarm.request.nodes + 1):
         channels = swarm.planner.channels(index).items()
         words = " ".join(f"{name}={value}" for name, value in channels)

@@ -4,32 +4,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from compose import certs_check
 from compose.plan import LOOPBACK, Kind
 from compose.processes import Node
 from compose.progress import waiting_words
-from compose.run_folder import is_running, read_state
+from compose.run_folder import is_running, read_state, shown
 from services.common.errors import SwarmError
 from services.common.ids import NodeKind
-from services.common.settings import NodeSettings
 from services.common.sn_api import ContractView
 from services.common.sn_client import SnClient
-from services.common.tls import Identity, load_identity
 
 Row = dict[str, Any]
 COLUMNS = ("name", "kind", "state", "pid", "ports", "round", "leader", "uid")
-
-
-def identity(certs: Path) -> Identity:
-    """The composition's own identity: the operator's, because it reads and creates contracts.
-
-    Raises:
-        ConfigError: the folder holds no usable ``swci-1`` certificate.
-    """
-    settings = NodeSettings.model_construct(
-        swarm_id_key=certs / "swci-1-key.pem", swarm_id_cert=certs / "swci-1-cert.pem",
-        swarm_id_capath=certs / "ca" / "capath", swarm_id_cacert=None,
-    )  # fmt: skip
-    return load_identity(settings, NodeKind.SWCI)
 
 
 def row(node: Node) -> Row:
@@ -100,8 +86,9 @@ def _ended(state: dict[str, Any]) -> dict[str, Any]:
 async def _ask(state: Mapping[str, Any]) -> ContractView | None:
     try:
         client = SnClient(
-            identity(Path(state["certs"])), [f"{LOOPBACK}:{state['sn_api']}"], patience=0
-        )
+            certs_check.load(Path(state["certs"]), "swci-1", NodeKind.SWCI),
+            [f"{LOOPBACK}:{state['sn_api']}"], patience=0,
+        )  # fmt: skip
         try:
             return (await client.state(state["contract"]["name"])).view
         finally:
@@ -113,9 +100,11 @@ async def _ask(state: Mapping[str, Any]) -> ContractView | None:
 def table(state: Mapping[str, Any]) -> list[str]:
     """The status for people."""
     contract = state["contract"]
-    head = f"{state['run_dir']}: {state['state']}; contract {contract['name']} {contract['phase']}"
+    head = f"{shown(Path(state['run_dir']))}: {state['state']}; "
+    head += f"contract {contract['name']} {contract['phase']}"
     if contract["waiting_for"]:
-        head += f", {waiting_words(contract['waiting_for'])}"
+        names = {one["uid"]: one["name"] for one in state["nodes"] if one["uid"]}
+        head += f", {waiting_words(contract['waiting_for'], names)}"
     cells = [[_cell(one, column) for column in COLUMNS] for one in state["nodes"]]
     return [head, *columns([[name.upper() for name in COLUMNS], *cells])]
 

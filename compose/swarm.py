@@ -10,7 +10,7 @@ from typing import Any
 from compose import policy, progress, report, run_folder, status
 from compose.output import Output
 from compose.plan import Kind, NodePlan, Planner, Request
-from compose.processes import Processes, how_it_ended, remove
+from compose.processes import Processes, State, remove
 from compose.watch import ContractWatch
 from services.common.errors import RemoteError
 from services.common.ids import DEFAULT_CONTRACT
@@ -56,6 +56,10 @@ class Swarm:
         self._started = time.monotonic()
         self._pace = progress.Pace()
         self._saved: dict[str, Any] = {}
+        self._contract = self.request.contract
+        self._wanted = self.request.min_peers
+        self._serving = False
+        """Whether the SN ever was ready."""
         self.processes = Processes(self._changed.set)
         self.processes.guard.tell(f"rm {self.layout.scratch}")
         self.client = client
@@ -78,15 +82,17 @@ class Swarm:
         programs = [self.planner.ml(index) for index in indices if self.request.program]
         programs += [self.planner.job(name, command) for name, command in self.jobs.items()]
         if programs:
-            self.output.say(f"starting {len(programs)} programs")
+            self.output.say(f"starting {report.count(len(programs), 'program')}")
         for plan in programs:
             await self.processes.start(plan)
         for plan in (self.planner.license(), self.planner.sn()):
             await self._start_service(plan)
+        self._serving = True
         if self.request.contract != DEFAULT_CONTRACT:
             await self.client.create_contract(self.request.contract)
         if indices:
-            self.output.say(f"starting sl-1 to sl-{len(indices)}")
+            names = dict.fromkeys(("sl-1", f"sl-{len(indices)}"))
+            self.output.say(f"starting {' to '.join(names)}")
         for index in indices:
             await self.processes.start(self.planner.sl(index))
         self._phase = "running"
@@ -100,8 +106,10 @@ class Swarm:
         try:
             await self.processes.ready(node, READY_SECONDS)
         except RemoteError as exc:
-            self.failures[plan.name] = str(exc)
-            raise
+            if node.alive:
+                self.failures[plan.name] = str(exc)
+                raise
+            raise RemoteError(": ".join(filter(None, (str(exc), report.last_words(node))))) from exc
 
     # --- watch
 
@@ -134,7 +142,7 @@ class Swarm:
                 await self._tick()
         finally:
             watching.cancel()
-        return "; ".join(f"{n.name} ended ({how_it_ended(n)})" for n in core if not n.alive)
+        return "; ".join(f"{n.name} ended ({report.end_of(n)})" for n in core if not n.alive)
 
     async def _tick(self) -> None:
         try:
@@ -146,23 +154,47 @@ class Swarm:
 
     async def _judge(self) -> policy.Verdict:
         nodes = self.processes.nodes
-        pairs = [await self._pair(index) for index in range(1, self.request.nodes + 1)]
         sn = nodes["sn-1"]
+        places = await self._places() if sn.alive else None
+        elsewhere = next((name for name in (places or {}).values() if name != self._contract), "")
+        if elsewhere:
+            return policy.Verdict(policy.Next.STOP, report.elsewhere(elsewhere, self._contract))
+        pairs = [self._pair(index, places) for index in range(1, self.request.nodes + 1)]
         return policy.judge(
-            pairs, self.request.min_peers, completed=self.watch.completed,
-            wait_for_return=self.wait_for_return,
+            pairs, self._min_peers(), completed=self.watch.completed,
+            wait_for_return=self.wait_for_return, completed_ago=self.watch.completed_ago,
             others_running=any(n.alive for n in nodes.values() if n.plan.kind is Kind.JOB),
-            core_lost="" if sn.alive else f"sn-1 ended ({how_it_ended(sn)})",
+            core_lost="" if sn.alive else f"sn-1 ended ({report.end_of(sn)})",
         )  # fmt: skip
 
-    async def _pair(self, index: int) -> policy.Pair:
+    async def _places(self) -> dict[str, str] | None:
+        """The contract in which each of our SLs enrolled; None where nobody can say."""
+        uids = [uid for name, uid in self.planner.uids.items() if name != "sn-1"]
+        found: dict[str, str] | None = {
+            uid: self._contract for uid in uids if self.watch.enrolled(uid)
+        }
+        if len(found or {}) < len(uids):
+            found = await self.watch.places()
+        return None if found is None else {uid: found[uid] for uid in uids if uid in found}
+
+    def _pair(self, index: int, places: Mapping[str, str] | None) -> policy.Pair:
         sl, ml = self.processes.nodes[f"sl-{index}"], self.processes.nodes[f"ml-{index}"]
-        enrolled = self.watch.enrolled(sl.plan.uid)
-        if not ml.alive and sl.alive and not enrolled:
-            enrolled = await self.watch.anywhere(sl.plan.uid)
+        enrolled = places is None or sl.plan.uid in places or self.watch.enrolled(sl.plan.uid)
         now = asyncio.get_running_loop().time()
         halves = [policy.Half(node.exit_code, now - node.ended) for node in (sl, ml)]
         return policy.Pair(index, halves[0], halves[1], enrolled, ml.name in self.failures)
+
+    def _min_peers(self) -> int:
+        """How many peers a round needs: what the contract says once the first peer fixed it."""
+        terms = self.watch.view.terms if self.watch.view is not None else None
+        wanted = self._wanted
+        self._wanted = self.request.min_peers if terms is None else terms.min_peers
+        if terms is not None and self._wanted != wanted:
+            self.output.say(
+                f"the programs ask for minPeers={self._wanted}, not for --min-peers "
+                f"{self.request.min_peers}: a round needs {self._wanted}"
+            )
+        return self._wanted
 
     def _show(self) -> None:
         now, view = time.monotonic(), self.watch.view
@@ -206,12 +238,19 @@ class Swarm:
         await self.processes.close()
         remove(self.layout.scratch)
         results = report.read_results(self.layout, self.request.nodes)
+        trained = report.rounds_of(results)
+        if records == [] and trained and not reason:
+            reason = report.elsewhere("", self._contract)
         result = report.Result(
             str(self.layout.run), reason,
             report.failures(self.processes.nodes.values(), results, self.failures),
-            report.final_digests(results), len(records), round(seconds, 2), signal,
+            report.final_digests(results),
+            max(self.watch.rounds, trained) if records is None else len(records),
+            round(seconds, 2), signal, ledger="" if records is not None else self._no_ledger(),
         )  # fmt: skip
-        self.folder.write("ledger.json", [record.model_dump(mode="json") for record in records])
+        if records is not None:
+            ledger = [record.model_dump(mode="json") for record in records]
+            self.folder.write("ledger.json", ledger)
         self.folder.write(
             "results.json", {**asdict(result), "nodes": results, "perf": self.watch.perf()}
         )
@@ -224,12 +263,19 @@ class Swarm:
         await self.processes.close()
         remove(self.layout.scratch)
 
-    async def _ledger(self) -> list[RoundRecord]:
-        sn = self.processes.nodes.get("sn-1")
-        if sn is None or not sn.alive:
+    async def _ledger(self) -> list[RoundRecord] | None:
+        """Every published round; None where they could not be fetched."""
+        if not self._serving:
             return []
+        if self.processes.nodes["sn-1"].state is not State.RUNNING:
+            return None
         try:
             async with asyncio.timeout(LEDGER_SECONDS):
                 return await self.watch.ledger()
         except TimeoutError:
-            return []
+            return None
+
+    def _no_ledger(self) -> str:
+        sn = self.processes.nodes["sn-1"]
+        why = "did not answer" if sn.told else "is gone"
+        return f"ledger not fetched: sn-1 {why}; its chain is in {self.planner.chain}"

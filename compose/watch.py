@@ -12,6 +12,8 @@ log = logging.getLogger("swarm.compose")
 
 POLL_SECONDS = 20.0
 RETRY_SECONDS = 0.5
+ASK_SECONDS = 1.0
+"""Between two questions where each peer enrolled, while not all did in our contract."""
 PAUSE_SECONDS = 0.25
 """Between two answers: people read no faster, and the SN has rounds to serve."""
 
@@ -32,6 +34,9 @@ class ContractWatch:
         self.curve: dict[tuple[int, str], api.Perf] = {}
         """Loss and metric by round and peer, as the peers reported them."""
         self._on_change = on_change
+        self._completed_at: float | None = None
+        self._asked_at = float("-inf")
+        self._places: dict[str, str] | None = {}
 
     async def run(self) -> None:
         """Follow until cancelled; an SN that is away is asked again."""
@@ -52,6 +57,10 @@ class ContractWatch:
 
     def _take(self, view: api.ContractView) -> None:
         self.view = view
+        if view.phase is not api.Phase.COMPLETED:
+            self._completed_at = None
+        elif self._completed_at is None:
+            self._completed_at = asyncio.get_running_loop().time()
         for peer in view.peers:
             if peer.perf is not None:
                 self.curve[peer.perf_round, peer.uid] = peer.perf
@@ -62,21 +71,39 @@ class ContractWatch:
         """Whether the training is over."""
         return self.view is not None and self.view.phase is api.Phase.COMPLETED
 
+    @property
+    def completed_ago(self) -> float:
+        """For how many seconds the training has been over, as far as we saw."""
+        if self._completed_at is None:
+            return 0.0
+        return asyncio.get_running_loop().time() - self._completed_at
+
     def enrolled(self, uid: str) -> bool:
         """Whether a peer ever enrolled, as far as we saw."""
         return self.view is not None and any(peer.uid == uid for peer in self.view.peers)
 
-    async def anywhere(self, uid: str) -> bool:
-        """Whether a peer enrolled in any contract, asked now; yes where nobody can say."""
+    async def places(self) -> dict[str, str] | None:
+        """The contract in which each peer enrolled, by UID; None where nobody can say.
+
+        The answer is at most :data:`ASK_SECONDS` old.
+        """
+        now = asyncio.get_running_loop().time()
+        if now - self._asked_at >= ASK_SECONDS:
+            self._asked_at = now
+            self._places = await self._ask()
+        return self._places
+
+    async def _ask(self) -> dict[str, str] | None:
+        found: dict[str, str] = {}
         try:
             for summary in await self.client.contracts():
-                state = await self.client.state(summary.name)
-                if any(peer.uid == uid for peer in state.view.peers):
-                    return True
+                if summary.peers:
+                    state = await self.client.state(summary.name)
+                    found.update((peer.uid, summary.name) for peer in state.view.peers)
         except SwarmError as exc:
-            log.info("asking for %s: %s", uid, exc)
-            return True
-        return False
+            log.info("asking where the peers enrolled: %s", exc)
+            return None
+        return found
 
     def perf(self) -> list[dict[str, object]]:
         """Loss and metric of each merged model on each peer's validation data, by round."""
@@ -85,10 +112,16 @@ class ContractWatch:
             for (number, uid), perf in sorted(self.curve.items())
         ]
 
-    async def ledger(self) -> list[api.RoundRecord]:
-        """Every published round; empty, with a line in our log, where the SN does not answer."""
+    @property
+    def rounds(self) -> int:
+        """How many rounds were published, as far as we saw."""
+        merged = self.view.merged if self.view is not None else None
+        return merged.round if merged is not None else 0
+
+    async def ledger(self) -> list[api.RoundRecord] | None:
+        """Every published round; None, with a line in our log, where the SN does not answer."""
         try:
             return await self.client.rounds(self.contract)
         except SwarmError as exc:
             log.warning("the ledger could not be fetched: %s", exc)
-            return []
+            return None

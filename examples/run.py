@@ -17,6 +17,7 @@ from pathlib import Path
 
 from compose.output import TextOutput
 from compose.plan import Request
+from compose.run_folder import shown
 from compose.session import Options, run_session
 from compose.status import columns
 from services.common.errors import SwarmError
@@ -123,8 +124,9 @@ def main():
         figure.draw(EXAMPLES[given.example].title, nodes, central, run_dir / "accuracy.png")
         metrics = ["accuracy", "auc"] if "auc" in central.get("alone", {}) else ["accuracy"]
         print("", *table(nodes, central, metrics), "", sep="\n")
-        print(f"accuracy curves: {run_dir / 'accuracy.png'}")
-        print(f"every round:     {run_dir / 'ledger.json'}")
+        print(f"accuracy curves: {shown(run_dir / 'accuracy.png')}")
+        if not outcome.ledger:
+            print(f"every round:     {shown(run_dir / 'ledger.json')}")
     seconds = round(time.monotonic() - began, 1)
     print(json.dumps(summary(given.example, outcome, nodes, central, seconds)))
     return outcome.exit_code

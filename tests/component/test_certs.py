@@ -362,6 +362,23 @@ def test_check_finds_certificates_for_another_purpose(folder, capsys, extension,
     assert says in verdict(text, "web-cert.pem")
 
 
+def test_check_takes_file_names_at_their_word(folder, capsys):
+    (folder / "sl-1-key.pem").rename(folder / "other-key.pem")
+    for what in ("key", "cert"):
+        (folder / f"swop-1-{what}.pem").rename(folder / f"sn-7-{what}.pem")
+    code, text = check(folder, capsys)
+    assert code == 2
+    assert "its key must be sl-1-key.pem, next to it" in verdict(text, "sl-1-cert.pem")
+    assert "its role is SWOP, but its file name says SN" in verdict(text, "sn-7-cert.pem")
+    (folder / "lic-1-key.pem").replace(folder / "sl-1-key.pem")
+    assert "sl-1-key.pem is not its key" in verdict(check(folder, capsys)[1], "sl-1-cert.pem")
+
+
+def test_index_0_is_refused(tmp_path, capsys):
+    assert main([str(tmp_path / "new"), "--index", "0"]) == 2
+    assert "hosts are numbered from 1" in capsys.readouterr().err
+
+
 def test_check_of_nothing(tmp_path, capsys):
     assert main(["--check", str(tmp_path / "nowhere")]) == 2
     assert "no such folder" in capsys.readouterr().err

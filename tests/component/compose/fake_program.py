@@ -27,6 +27,8 @@ def main(behaviour: str, index: str) -> None:
         sys.exit("ValueError: the user's own bug")
     elif behaviour == "ok":
         talk("hello", "bye")
+    elif behaviour == "no-train-end":
+        talk("hello")
     elif behaviour == "hang":
         child = subprocess.Popen(["sleep", "1000"])
         Path(os.environ["SCRATCH_DIR"], "child").write_text(str(child.pid))

@@ -1,6 +1,7 @@
 """Stands in for a service: `python fake_service.py LIC|SN|SL`. Only what a composition sees of it.
 
-An SL "enrols" by leaving its UID in $FAKE_SWARM, where the SN finds it.
+An SL "enrols" by leaving its UID in $FAKE_SWARM, where the SN finds it; the file says in which
+contract ($FAKE_CONTRACT, or the default one).
 """
 
 import asyncio
@@ -26,17 +27,33 @@ def license_server() -> None:
     signal.sigwait({signal.SIGTERM})  # blocked at the start
 
 
+def enrolled(contract: str) -> list[str]:
+    return sorted(file.name for file in SHARED.iterdir() if file.read_text() == contract)
+
+
+def record(number: int, leader: str) -> dict[str, object]:
+    return {
+        "generation": 1, "round": number, "term": 1, "leader": leader, "leaders": [],
+        "digest": "ab" * 32, "size": 1, "contributors": [], "drops": [], "block": 1, "time": 1,
+    }  # fmt: skip
+
+
 def view(name: str) -> dict[str, object]:
     peer = {
         "endpoint": "x:1", "fingerprint": "", "container": "", "live": True, "may_lead": True,
         "state": "TRAINING", "checkin": None, "participant": False, "dropped": "", "perf": None,
         "perf_round": 0, "rounds": 0, "left": "",
     }  # fmt: skip
-    uids = sorted(file.name for file in SHARED.iterdir())
+    uids = enrolled(name)
+    wanted = int(os.environ.get("FAKE_MIN_PEERS", "0"))
+    terms = {"min_peers": wanted, "merge_method": "mean", "adaptive": False, "leader_timeout_s": 9}
     return {
         "name": name, "generation": 1, "phase": "QUORUM" if uids else "UNINITIALIZED",
-        "round": 7 if uids else 0, "term": 1, "leader": uids[0] if uids else "", "terms": None,
-        "peers": [{"uid": uid, **peer} for uid in uids], "merged": None,
+        "round": 7 if uids else 0, "term": 1, "leader": uids[0] if uids else "",
+        "terms": terms if uids and wanted else None,
+        "peers": [{"uid": uid, **peer} for uid in uids],
+        "merged": {"round": 6, "digest": "ab" * 32, "size": 1, "leader": uids[0],
+                   "next_interval": 0} if uids else None,
         "quorum_age_s": None, "waiting_for": "",
     }  # fmt: skip
 
@@ -51,8 +68,16 @@ async def sn() -> None:
 
     @app.get("/v1/contracts")
     async def contracts() -> list[dict[str, object]]:
-        return [{"name": DEFAULT_CONTRACT, "address": "", "created": 0, "phase": "CHECKIN",
-                 "round": 1, "min_peers": 1, "peers": 0, "completed_peers": 0}]  # fmt: skip
+        return [{"name": name, "address": "", "created": 0, "phase": "CHECKIN", "round": 1,
+                 "min_peers": 1, "peers": len(enrolled(name)), "completed_peers": 0}
+                for name in sorted({DEFAULT_CONTRACT, *created})]  # fmt: skip
+
+    created: set[str] = set()
+
+    @app.post("/v1/contracts")
+    async def create(contract: dict[str, str]) -> dict[str, str]:
+        created.add(contract["name"])
+        return contract
 
     @app.get("/v1/contracts/{name}")
     async def state(name: str) -> dict[str, object]:
@@ -64,8 +89,8 @@ async def sn() -> None:
         return {"cursor": "1", "view": view(name)}
 
     @app.get("/v1/contracts/{name}/rounds")
-    async def rounds(name: str) -> list[object]:
-        return []
+    async def rounds(name: str) -> list[dict[str, object]]:
+        return [record(number, uid) for uid in enrolled(name)[:1] for number in range(1, 8)]
 
     async with rest.serving(app, sock, identity):
         say("Starting SWARM-API-SERVER on port: 1")
@@ -75,6 +100,8 @@ async def sn() -> None:
 
 
 def sl() -> None:
+    from services.common.ids import DEFAULT_CONTRACT
+
     for channel in ("SL_RESPONSE_CHANNEL", "SL_REQUEST_CHANNEL"):
         os.mkfifo(os.environ[channel])
     say("Opening pipes to communicate with user container ...")
@@ -83,7 +110,8 @@ def sl() -> None:
     with Path(os.environ["SL_REQUEST_CHANNEL"]).open() as requests:
         for line in requests:
             said.append(line)
-            (SHARED / os.environ["SWARM_NODE_UID"]).touch()
+            contract = os.environ.get("FAKE_CONTRACT", DEFAULT_CONTRACT)
+            (SHARED / os.environ["SWARM_NODE_UID"]).write_text(contract)
     if "bye\n" not in said:
         sys.exit("Exiting SL. Reason: the ML program closed its pipe")
     digest = os.environ.get("FAKE_DIGEST", "ab") * 32

@@ -1,15 +1,23 @@
 """`compose.local run` with fake services: outcomes, and that nothing is ever left running."""
 
+import asyncio
+import io
 import json
 import os
 import re
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from compose import local
+from compose import local, session
+from compose.output import TextOutput
+from compose.plan import REPOSITORY, Request
 from compose.processes import STOP_SECONDS
+from services.common.errors import ConfigError, SwarmError
 from tests.component.compose.conftest import wait_gone
 
 
@@ -21,7 +29,7 @@ def test_all_well(compose, tmp_path, capsys):
     composition.assert_nothing_left()
     run = tmp_path / "run"
     assert json.loads((run / "results.json").read_text())["failures"] == {}
-    assert json.loads((run / "ledger.json").read_text()) == []
+    assert len(json.loads((run / "ledger.json").read_text())) == result["rounds"] == 7
     for name in ("license", "sn-1", "sl-1", "sl-2", "ml-1", "ml-2"):
         assert (run / "logs" / f"{name}.log").exists()
     assert not list(run.glob("**/*.channel"))
@@ -158,14 +166,60 @@ def test_below_min_peers_it_stops_with_words(compose):
     composition.assert_nothing_left()
 
 
-def test_the_loss_of_the_sn_ends_it(compose):
+def test_the_loss_of_the_sn_ends_it(compose, tmp_path):
     composition = compose("hang")
     composition.until_enrolled(2)
     os.kill(composition.pids["sn-1"], signal.SIGKILL)
     result = composition.result()
     assert result["reason"] == "sn-1 ended (killed by SIGKILL)"
     assert result["exit_code"] == 1
+    assert result["rounds"] == 6  # as the last view said
+    chain = tmp_path / "run" / "nodes" / "sn-1" / "chain"
+    assert result["ledger"] == f"ledger not fetched: sn-1 is gone; its chain is in {chain}"
+    assert not (tmp_path / "run" / "ledger.json").exists()
     composition.assert_nothing_left()
+
+
+def test_programs_that_train_in_another_contract_are_told(compose):
+    composition = compose("hang", "--contract", "mine")
+    result = composition.result()
+    assert result["exit_code"] == 1
+    assert (
+        "train in the contract defaultbb.cqdb.sml.hpe, not in --contract mine" in result["reason"]
+    )
+    assert "trainingContract='mine'" in result["reason"]
+    composition.assert_nothing_left()
+
+
+def test_an_empty_ledger_of_a_training_that_took_place_is_a_failure(compose):
+    result = compose("ok", FAKE_CONTRACT="of nobody that the SN lists").result()
+    assert result["exit_code"] == 1
+    assert "the programs train in another contract" in result["reason"]
+
+
+def test_the_contract_says_how_many_a_round_needs_not_the_option(compose):
+    composition = compose("hang", "--min-peers", "1", FAKE_MIN_PEERS="2")
+    composition.until_enrolled(2)
+    os.kill(composition.pids["ml-2"], signal.SIGKILL)
+    result = composition.result()
+    assert "every round needs 2 (minPeers)" in result["reason"]
+    composition.assert_nothing_left()
+
+
+def test_more_min_peers_than_nodes_stop_it_at_once(compose):
+    result = compose("hang", FAKE_MIN_PEERS="3").result()
+    assert "the programs ask for minPeers=3, but --nodes is 2" in result["reason"]
+
+
+def test_a_program_that_ends_within_the_training_is_named(compose):
+    result = compose("no-train-end", "--min-peers", "1").result()
+    assert result["exit_code"] == 1
+    words = "ended (exit code 0) without calling on_train_end()"
+    for index in "12":
+        assert result["failures"][f"ml-{index}"] == words
+        assert "closed its pipe" in result["failures"][f"sl-{index}"]
+    order = list(result["failures"])
+    assert order.index("ml-1") < order.index("sl-1")
 
 
 def test_a_program_that_never_connects_is_a_failure(compose):
@@ -187,7 +241,9 @@ def test_a_service_that_does_not_start(compose):
     composition = compose("hang", FAKE_LICENSE="broken")
     result = composition.result()
     assert result["exit_code"] == 1
-    assert result["reason"] == "license ended before it was ready (exit code 1)"
+    words = "the fake is told to break"
+    assert result["reason"] == f"license ended before it was ready (exit code 1): {words}"
+    assert result["failures"]["license"] == f"exit code 1: {words}"
     composition.assert_nothing_left()
 
 
@@ -204,8 +260,82 @@ def test_what_cannot_start_leaves_no_trace(compose, tmp_path):
     error = composition.process.communicate()[1]
     assert composition.process.returncode == 2
     assert f"{tmp_path}/none/swci-1-key.pem: no such file" in error
-    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+    assert not (tmp_path / "run").exists()
     assert compose("ok").result()["exit_code"] == 0
+
+
+@pytest.mark.parametrize("name", ["lic-1", "sn-1", "sl-2"])
+def test_bad_certificates_are_refused_before_anything_starts(compose, tmp_path, name):
+    session.make_certificates(tmp_path / "certs", 2)
+    for what in ("key", "cert"):
+        good = tmp_path / "certs" / f"{name}-{what}.pem"
+        shutil.copy(tmp_path / "certs" / f"swop-1-{what}.pem", good)
+    composition = compose("ok", "--certs", str(tmp_path / "certs"))
+    error = composition.process.communicate()[1]
+    assert composition.process.returncode == 2
+    assert f"{name}-cert.pem is a certificate of role SWOP" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_certificate_that_the_others_do_not_trust_is_refused(tmp_path):
+    session.make_certificates(tmp_path, 2)
+    session.check_certificates(tmp_path, 2)
+    (tmp_path / "ca" / "capath" / "ca-2-cert.pem").unlink()
+    with pytest.raises(ConfigError, match=r"sl-2-cert.pem: not trusted"):
+        session.check_certificates(tmp_path, 2)
+
+
+def test_start_up_that_fails_leaves_no_scratch_folder(tmp_path, monkeypatch):
+    made = []
+
+    def make_scratch(run, run_id):
+        made.append(tmp_path / "scratch")
+        made[0].mkdir()
+        return made[0]
+
+    def no_guard(*_arguments):
+        raise OSError(11, "no more processes")
+
+    monkeypatch.setattr(session.run_folder, "make_scratch", make_scratch)
+    monkeypatch.setattr(session, "Swarm", no_guard)
+    monkeypatch.setattr(session, "_log_to", lambda _: None)
+    options = session.Options(Request(1, 1, ("true",)), tmp_path / "run")
+    with pytest.raises(SwarmError, match="no more processes"):
+        asyncio.run(session.run_session(options, TextOutput(io.StringIO())))
+    assert made
+    assert not made[0].exists()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_forgotten_double_dash_is_named(capsys):
+    with pytest.raises(SystemExit) as caught:
+        local.main(["run", "--nodes", "2", "python", "train.py"])
+    assert caught.value.code == 2
+    assert "put -- before the program" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        local.main(["run", "-h"])
+    assert local.EXAMPLE.split("-- ")[1] in capsys.readouterr().out
+
+
+def test_ctrl_c_while_importing_leaves_no_traceback(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'compose.session':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "compose.local", "status"], capture_output=True, check=False,
+        cwd=REPOSITORY, env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, b"")
+
+
+def test_min_peers_0_is_refused(capsys):
+    assert local.main(["run", "--min-peers", "0", "--", "true"]) == 2
+    assert "--min-peers 0: must be from 1" in capsys.readouterr().err
 
 
 def test_a_second_run_in_the_same_folder_is_refused(compose, tmp_path):
@@ -244,5 +374,7 @@ def test_logs(compose, tmp_path, capsys):
     assert capsys.readouterr().out.startswith("Opening pipes")
     assert local.main(["logs", "sl-9", *run]) == 5
     assert "there are" in capsys.readouterr().err
+    assert local.main(["logs", "--run-dir", str(tmp_path)]) == 5
+    assert "is no run folder" in capsys.readouterr().err
     assert local.main(["logs", *run]) == 0
     assert "==> ml-2" in capsys.readouterr().out

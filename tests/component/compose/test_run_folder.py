@@ -42,6 +42,42 @@ def test_a_file_is_no_folder(tmp_path):
         run_folder.claim(tmp_path / "file")
 
 
+def test_runs_that_cannot_be_made_is_said_with_the_way_out(tmp_path):
+    (tmp_path / "runs").touch()
+    with pytest.raises(ConfigError, match=r"cannot use .*runs as run folder.*--run-dir"):
+        run_folder.default_path("digits", NOW, tmp_path / "runs")
+
+
+def test_a_refused_folder_stays_as_it_was(tmp_path):
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(ConfigError):
+        run_folder.claim(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_what_we_made_is_taken_back(tmp_path):
+    ours = run_folder.claim(tmp_path / "ours")
+    (ours.path / "logs").mkdir()
+    ours.clear()
+    ours.release()
+    assert not (tmp_path / "ours").exists()
+    default = run_folder.claim(run_folder.default_path("x", NOW, tmp_path / "runs"), made=True)
+    default.clear()
+    default.release()
+    assert list((tmp_path / "runs").iterdir()) == []
+    (tmp_path / "theirs").mkdir()
+    theirs = run_folder.claim(tmp_path / "theirs")
+    theirs.clear()
+    theirs.release()
+    assert list((tmp_path / "theirs").iterdir()) == []
+
+
+def test_folders_below_the_working_directory_are_shown_relative(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_folder.shown(tmp_path / "runs" / "1") == "runs/1"
+    assert run_folder.shown(tmp_path.parent / "other") == str(tmp_path.parent / "other")
+
+
 def test_latest_is_the_one_that_runs(tmp_path):
     with pytest.raises(NotFoundError):
         run_folder.latest(tmp_path)

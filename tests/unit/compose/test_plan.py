@@ -121,6 +121,9 @@ def test_a_job_is_no_part_of_the_swarm(tmp_path):
         ({"min_peers": 3}, "--min-peers 3"),
         ({"min_peers": 0}, "--min-peers 0"),
         ({"contract": "a/b"}, "--contract 'a/b'"),
+        ({"quorum_seconds": -1.0}, "--quorum-seconds -1.0"),
+        ({"quorum_seconds": float("nan")}, "--quorum-seconds nan"),
+        ({"quorum_seconds": float("inf")}, "--quorum-seconds inf"),
     ],
 )
 def test_what_cannot_work_is_refused(options, word):
@@ -131,4 +134,4 @@ def test_what_cannot_work_is_refused(options, word):
 
 def test_a_sound_request_passes():
     Request(5, 4, ("x",)).check()
-    Request(0).check()
+    Request(0, quorum_seconds=0.0).check()

@@ -2,7 +2,18 @@
 
 import pytest
 
-from compose.policy import ENROL_GRACE, ML_GRACE, SL_GRACE, UNCONNECTED, Half, Next, Pair, judge
+from compose.policy import (
+    CONNECT_GRACE,
+    ENROL_GRACE,
+    ML_GRACE,
+    SL_GRACE,
+    TOO_LATE,
+    UNCONNECTED,
+    Half,
+    Next,
+    Pair,
+    judge,
+)  # fmt: skip
 
 RUNNING = Half(None)
 WELL = Half(0, ended_ago=0.1)
@@ -45,6 +56,22 @@ def test_below_min_peers_it_waits_if_told_to():
 
 def test_after_completion_a_failure_stops_nobody():
     assert verdict(pair(1, ml=WELL), pair(2, WELL, BADLY), completed=True).next is Next.GO_ON
+
+
+def test_more_min_peers_than_nodes_can_never_be_reached():
+    found = verdict(pair(1), pair(2), min_peers=3, wait=True)
+    assert found.next is Next.STOP
+    assert "minPeers=3, but --nodes is 2" in found.reason
+
+
+def test_who_connects_too_late_is_stopped():
+    late = [pair(1, WELL, WELL), pair(2, WELL, WELL), pair(3, enrolled=False)]
+    assert verdict(*late, completed=True, completed_ago=CONNECT_GRACE).orphans == ()
+    found = verdict(*late, completed=True, completed_ago=CONNECT_GRACE + 1)
+    assert [(o.name, o.why, o.culprit) for o in found.orphans] == [
+        ("ml-3", TOO_LATE, "ml-3"), ("sl-3", TOO_LATE, ""),
+    ]  # fmt: skip
+    assert verdict(pair(1), pair(2), completed=True, completed_ago=99).orphans == ()
 
 
 def test_who_only_saves_results_is_not_stopped():

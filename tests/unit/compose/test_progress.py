@@ -3,7 +3,7 @@
 import io
 
 from compose.progress import PLAIN_SECONDS, RATE_SECONDS, Line, Pace, describe
-from services.common.sn_api import ContractView, PeerState, PeerView, Perf, Phase
+from services.common.sn_api import ContractView, Merged, PeerState, PeerView, Perf, Phase
 
 
 def peer(number, *, live=True, perf=None):
@@ -54,6 +54,23 @@ def test_a_standstill_says_what_it_waits_for():
     for words in ("1 of 2 check-ins", "waiting for 1 of 2 check-ins"):
         line = describe(view(peer(1), waiting=words), {}, Pace(), 9)
         assert line.endswith("rounds/s  waiting for 1 of 2 check-ins")
+
+
+def test_containers_and_uids_are_shown_as_node_names():
+    uid = "abcdef01" * 4
+    words = "waiting for host (abcdef01) to check in; leader abcdef01 closes the round"
+    line = describe(view(peer(1), waiting=words), {uid: "sl-2"}, Pace(), 9)
+    assert line.endswith("waiting for sl-2 to check in; leader sl-2 closes the round")
+
+
+def test_the_last_line_names_the_published_rounds():
+    merged = Merged(round=7, digest="ab" * 32, size=1, leader="a" * 32, next_interval=0)
+    over = view(peer(1), round_number=8, phase=Phase.COMPLETED).model_copy(
+        update={"merged": merged}
+    )
+    words = describe(over, {}, Pace(), 9)
+    assert "7 rounds  1 node  " in words
+    assert "round 8" not in words
 
 
 def test_rate_forgets_what_is_long_ago():

@@ -62,6 +62,15 @@ def test_each_step_of_a_round(count, phase, words):
     assert waiting_for(training, Nodes()).startswith(words)
 
 
+def test_who_has_not_checked_in_is_named_while_the_leader_waits():
+    events = [enrolled(A), enrolled(B), enrolled(C), *ROUND[2:5]]
+    assert words(events) == (
+        "waiting for cccccccc to check in (2 of 3 live peers did); leader aaaaaaaa closes the "
+        "round without them when its SL_WAIT_FOR_FULL_QUORUM_SECONDS are over"
+    )
+    assert words([*events, ledger.Left(1, 1, C, "")]).endswith("(2 of 2 live peers checked in)")
+
+
 def test_a_published_round_is_recorded_and_the_next_is_open():
     training = fold(ROUND)
     assert (training.round, training.term, training.leader) == (2, 0, "")
