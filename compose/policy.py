@@ -11,8 +11,9 @@ from enum import StrEnum
 
 ML_GRACE = 10.0
 """Seconds that an ML program may take to end by itself once its SL is gone."""
-SL_GRACE = 20.0
-"""Seconds that an SL may take to end by itself once its ML program is gone."""
+SL_GRACE = 60.0
+"""Seconds that an SL may take to end by itself once its ML program is gone: it serves the final
+model to the others first."""
 ENROL_GRACE = 3.0
 """The same where the ML program never connected: there is nothing to finish."""
 CONNECT_GRACE = 20.0

@@ -128,6 +128,8 @@ class _Node:
             reason = str(error)
             raise
         finally:
+            if self.training is not None and self.training.finished:
+                reason = ""  # stopped while it served the final model to the others
             self._write_result(reason)
             await until_cancelled(lambda: self._say_goodbye(reason), GOODBYE_SECONDS)
 
@@ -229,6 +231,8 @@ class _Node:
 
     async def _listen(self) -> None:
         await self.ml.listen(self._ml_asked)
+        if self.training is None or not self.training.over:
+            raise MlError("the ML program ended its session before the training was over")
         self._events.put_nowait(None)
 
     async def _ml_asked(
