@@ -90,7 +90,6 @@ class _Result:
     outcome: str
     reason: str
     rounds: int
-    final_round: int
     final_digest: str
 
 
@@ -317,7 +316,6 @@ class _Node:
             outcome="left" if reason else "completed",
             reason=reason,
             rounds=training.installed_round if training else 0,
-            final_round=training.installed_round if training else 0,
             final_digest=training.installed.digest if training else "",
         )
         if self.settings.sl_result_file is not None:
@@ -328,7 +326,7 @@ class _Node:
                 log.warning("cannot write SL_RESULT_FILE: %s", exc)
         if not reason:
             log.info("training complete after %d rounds, final model %s",
-                     result.final_round, result.final_digest)  # fmt: skip
+                     result.rounds, result.final_digest)  # fmt: skip
 
 
 class _Story:

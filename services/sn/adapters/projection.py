@@ -269,10 +269,8 @@ class Projection:
         ours = {**self._system, **dict.fromkeys(model.by_address, abi.TRAINING)}
         found: list[tuple[abi.LedgerEvent, Log, ledger.Block]] = []
         for number, entry in enumerate(logs, start=1):
-            if (
-                number % AT_A_TIME == 0
-            ):  # a long history must not keep the API and the links waiting
-                await asyncio.sleep(0)
+            if number % AT_A_TIME == 0:
+                await asyncio.sleep(0)  # a long history must not keep the API and the links waiting
             kind = ours.get(entry.address)
             event = abi.abi(kind).event(entry.topics, entry.data) if kind else None
             if event is None:

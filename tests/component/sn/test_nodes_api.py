@@ -1,6 +1,7 @@
 """Registration, certificates, heartbeats and lost nodes, through the API of a real SN."""
 
 import asyncio
+import json
 import socket
 
 import httpx
@@ -226,8 +227,8 @@ async def number_of_transactions(swarm, sn):
     return int(line.split()[1])
 
 
-async def fetch(swarm, sn, path, status=200, **post):
-    context = swarm.pki.identity(NodeKind.SWCI).client_context()
+async def fetch(swarm, sn, path, status=200, role=NodeKind.SWCI, **post):
+    context = swarm.pki.identity(role).client_context()
     async with httpx.AsyncClient(verify=context) as http:
         url = f"https://{sn.endpoint}{path}"
         answer = await (http.post(url, **post) if post else http.get(url))
@@ -264,9 +265,11 @@ async def test_json_rpc_is_for_operators_and_costs_little(swarm):
     ask = {"jsonrpc": "2.0", "id": 7, "method": "eth_feeHistory"}
     many = {**ask, "params": ["0x400", "latest", [1.0] * 101]}
     assert "at most 100" in await fetch(swarm, sn, "/eth", json=many)
-    endless = {"to": None, "data": "0x5b600056"}  # jumps to itself until its gas is used up
-    loop = {**ask, "method": "eth_call", "params": [endless, "latest"]}
-    assert "error" in await fetch(swarm, sn, "/eth", json=loop)
+    gas_left = {"to": None, "data": "0x5a60005260206000f3", "gas": "0x1c9c380"}  # asks for 30 M
+    call = {**ask, "method": "eth_call", "params": [gas_left, "latest"]}
+    answer = json.loads(await fetch(swarm, sn, "/eth", json=call))
+    assert 2_000_000 < int(answer["result"], 16) < 3_000_000
+    assert "SWCI" in await fetch(swarm, sn, "/eth", 403, role=NodeKind.SL, json=call)
 
 
 async def test_json_nested_too_deep_is_refused_and_the_sn_goes_on(swarm):
