@@ -54,8 +54,13 @@ class Engine(Protocol):
         """Account that deploys the system contracts."""
         ...
 
+    @property
+    def final(self) -> str:
+        """JSON-RPC's tag of the newest block that no other one replaces."""
+        ...
+
     async def wait_for_head(self, after: bytes) -> bytes:
-        """The hash of the head, once it differs from ``after``."""
+        """The hash of the block tagged :attr:`final`, once it differs from ``after``."""
         ...
 
     def status(self) -> str:
@@ -137,8 +142,8 @@ class Chain:
     # --- reading
 
     async def head(self) -> Head:
-        """The newest canonical block."""
-        head = await self._block("eth_getBlockByNumber", "latest")
+        """The newest block that no other one replaces."""
+        head = await self._block("eth_getBlockByNumber", self.engine.final)
         assert head is not None, "a chain without a head"
         return head
 
@@ -176,7 +181,7 @@ class Chain:
         return self.engine.status()
 
     async def wait_for_head(self, after: str) -> None:
-        """Return once the head is another block than ``after``."""
+        """Return once :meth:`head` is another block than ``after``."""
         await self.engine.wait_for_head(bytes.fromhex(after))
 
     # --- writing

@@ -24,6 +24,7 @@ from eth_utils.exceptions import ValidationError
 from services.common.errors import ChainUnavailableError, ConfigError, ForbiddenError
 from services.common.tls import Identity
 from services.sn.adapters.evm_chain import SwarmChain, create, install, load
+from services.sn.adapters.evm_decisions import Decisions
 from services.sn.adapters.evm_node import ChainThread, EvmNode
 from services.sn.adapters.evm_store import KEY, Store
 from services.sn.adapters.json_rpc import METHOD_NOT_FOUND, READ_METHODS, JsonRpc, number
@@ -114,11 +115,12 @@ class EmbeddedChain:
         return self
 
     async def _begin(self, chain: SwarmChain) -> None:
-        head = await self._thread(lambda: chain.head)
         key = PrivateKey(bytes(self.account.key))
-        self._node = EvmNode(chain, head.hash, key, self._thread, mine=self._mine)
+        decisions = await self._thread(Decisions, chain, key)
+        final = decisions.final
+        self._node = EvmNode(decisions, final, chain, key, self._thread, mine=self._mine)
         self._rpc = JsonRpc(self._node)
-        log.info("chain %d: head is block %d", chain.chain_id, head.block_number)
+        log.info("chain %d: final is block %d", chain.chain_id, final.block_number)
 
     # --- running --------------------------------------------------------------------------
 
@@ -186,13 +188,18 @@ class EmbeddedChain:
         return to_checksum_address(self._started().chain.genesis_signer)
 
     @property
+    def final(self) -> str:
+        """Tag of the newest block that a quorum of the signers accepted."""
+        return "finalized"
+
+    @property
     def head(self) -> bytes:
-        """Hash of the newest block."""
-        return self._started().head_hash
+        """Hash of the newest final block."""
+        return self._started().final_hash
 
     async def wait_for_head(self, after: bytes) -> bytes:
-        """The head's hash once it differs from ``after`` (``b""``: at once)."""
-        return await self._started().wait_for_head(after)
+        """The newest final block's hash once it differs from ``after`` (``b""``: at once)."""
+        return await self._started().wait_for_final(after)
 
     def peers(self) -> list[Peer]:
         """The other SNs that this one has a live link to."""

@@ -1,6 +1,7 @@
 """One copy of the chain: builds, seals, imports and reads blocks. Synchronous, one thread.
 
-Every method runs on the thread that opened the store (:mod:`evm_node` sees to it).
+Every method runs on the thread that opened the store (:mod:`evm_node` sees to it). What is sealed
+or imported becomes the head; :mod:`evm_decisions` decides what is.
 """
 
 import time
@@ -40,7 +41,7 @@ from services.sn.adapters.evm_rules import (
     OUT_OF_TURN,
     Clique,
     Context,
-    ScoredDB,
+    HeadDB,
     SwarmVM,
     genesis_header,
     new_chain_id,
@@ -63,10 +64,9 @@ class HeadChange:
     """What one block did to the canonical chain."""
 
     block: BlockAPI
-    added: tuple[BlockAPI, ...] = ()
-    """Blocks that became canonical, oldest first; empty where the block lies on a lighter fork."""
+    """The head."""
     removed: tuple[BlockAPI, ...] = ()
-    """Blocks that are canonical no more."""
+    """The block that was the head with the same number, if there was one."""
 
 
 class SwarmChain(Chain):
@@ -74,7 +74,8 @@ class SwarmChain(Chain):
 
     vm_configuration = ((BlockNumber(0), SwarmVM),)
     consensus_context_class = Context
-    chaindb_class = ScoredDB
+    chaindb_class = HeadDB
+    chaindb: HeadDB
     store: Store
 
     def __init__(self, store: Store, chain_id: int, genesis_signer: Address) -> None:
@@ -93,11 +94,7 @@ class SwarmChain(Chain):
 
     def total_difficulty(self, block_hash: Hash32) -> int:
         """Sum of the difficulties from genesis to this block."""
-        return self.get_score(block_hash) >> 64
-
-    def weight(self) -> int:
-        """What decides between forks; see :class:`ScoredDB`."""
-        return self.get_score(self.head.hash)
+        return self.get_score(block_hash)
 
     def signers_after(self, header: BlockHeaderAPI) -> Snapshot:
         """Who may seal the block after ``header``, and the open votes."""
@@ -237,7 +234,9 @@ class SwarmChain(Chain):
     # --- importing ------------------------------------------------------------------------
 
     def import_sealed(self, block: BlockAPI) -> HeadChange:
-        """Check, execute and store another SN's block whose parent is known.
+        """Check, execute and store another SN's block; it becomes the head.
+
+        Its parent must be the head, or the head's parent: then it takes the head's place.
 
         Raises:
             ValidationError: it breaks a rule.
@@ -259,49 +258,38 @@ class SwarmChain(Chain):
         """py-evm's name for storing an executed block."""
         with self.store.transaction():
             change = self._persist(block, validated=not perform_validation)
-        return BlockPersistResult(block, change.added, change.removed)
+        return BlockPersistResult(block, (block,), change.removed)
 
     def _persist(self, block: BlockAPI, *, validated: bool = False) -> HeadChange:
         if not validated:
             self.validate_block(block)
         before = self.head
         self.chaindb.persist_block(block)
-        if self.head.hash != block.hash:
-            return HeadChange(block)
-        if block.header.parent_hash == before.hash:
-            added: tuple[BlockAPI, ...] = (block,)
-            removed: tuple[BlockAPI, ...] = ()
-        else:
-            added, removed = self._branches(block, before)
-            self._forget(removed, added)
-        for each in added:
-            self._index(each)
-        return HeadChange(block, added, removed)
+        return self._lead_to(block, before)
 
-    def _branches(
-        self, block: BlockAPI, old_head: BlockHeaderAPI
-    ) -> tuple[tuple[BlockAPI, ...], tuple[BlockAPI, ...]]:
-        """Both branches from their fork to ``block`` and ``old_head``, oldest first."""
-        added: list[BlockAPI] = []
-        removed: list[BlockAPI] = []
-        new, old = block.header, old_head
-        while new.hash != old.hash:
-            if new.block_number >= old.block_number:
-                added.append(self.get_block_by_header(new))
-                new = self.get_block_header_by_hash(new.parent_hash)
-            else:
-                removed.append(self.get_block_by_header(old))
-                old = self.get_block_header_by_hash(old.parent_hash)
-        return tuple(reversed(added)), tuple(reversed(removed))
+    def make_head(self, block: BlockAPI) -> HeadChange:
+        """Put a stored block in the place of the head; both have the same parent."""
+        with self.store.transaction():
+            return self._lead_to(block, self.head)
 
-    def _forget(self, removed: Sequence[BlockAPI], added: Sequence[BlockAPI]) -> None:
-        kept = {transaction.hash for block in added for transaction in block.transactions}
-        for block in removed:
-            self.store.drop_logs(block.number)
-            for transaction in block.transactions:
-                if transaction.hash not in kept:
-                    key = SchemaV1.make_transaction_hash_to_block_lookup_key(transaction.hash)
-                    self.store.delete(key)
+    def _lead_to(self, block: BlockAPI, before: BlockHeaderAPI) -> HeadChange:
+        """Make ``block`` the head: a child of ``before``, or in its place."""
+        removed: tuple[BlockAPI, ...] = ()
+        if block.header.parent_hash != before.hash:
+            assert block.header.parent_hash == before.parent_hash, "not the head's child or sibling"
+            removed = (self.get_block_by_header(before),)
+            self._forget(removed[0])
+        if removed or self.head.hash != block.hash:
+            self.chaindb.make_head(block)
+        self._index(block)
+        return HeadChange(block, removed)
+
+    def _forget(self, block: BlockAPI) -> None:
+        self.store.drop_logs(block.number)
+        for transaction in block.transactions:
+            key = SchemaV1.make_transaction_hash_to_block_lookup_key(transaction.hash)
+            if self.store.exists(key):
+                self.store.delete(key)
 
     def _index(self, block: BlockAPI) -> None:
         if not block.transactions:

@@ -1,21 +1,20 @@
-"""A node of the chain: takes transactions, seals blocks when it is its turn, imports others'.
+"""A node of the chain: takes transactions, seals blocks when it is its turn, takes others'.
 
 All work on the chain runs on one dedicated thread (py-evm is not re-entrant, SQLite connections
 are bound to a thread); the event loop only waits for it. Blocks are sealed on demand: no
-transaction, no block (except to cast a vote). :mod:`services.sn.core.turns` says who seals when.
+transaction, no block (except to cast a vote). :mod:`services.sn.core.turns` says who seals when,
+:mod:`services.sn.adapters.evm_decisions` which block is final.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from enum import Enum
 from typing import Protocol, TypeVar
 
-import rlp
-from eth.abc import BlockAPI, SignedTransactionAPI
+from eth.abc import BlockHeaderAPI, SignedTransactionAPI
 from eth.consensus.clique.datatypes import Snapshot, VoteAction
 from eth_keys.datatypes import PrivateKey
 from eth_typing import Address, Hash32
@@ -24,9 +23,12 @@ from eth_utils.exceptions import ValidationError
 from services.common.clock import steady_time
 from services.common.errors import ChainUnavailableError
 from services.sn.adapters.evm_chain import HeadChange, SwarmChain
+from services.sn.adapters.evm_decisions import Decisions, Outcome, Proposal
 from services.sn.adapters.evm_pool import Pool
 from services.sn.adapters.evm_rules import TRANSACTION_GAS_CAP
-from services.sn.core.turns import Turn, Wait, turn
+from services.sn.adapters.evm_votes import Vote
+from services.sn.core.agreement import Accepted
+from services.sn.core.turns import STEP_S, Turn, Wait, turn
 
 log = logging.getLogger("swarm.chain")
 
@@ -34,8 +36,6 @@ DEBOUNCE_S = 0.005
 """How long a sealer lets transactions gather before it seals."""
 RETRY_S = 1.0
 """Pause after a block could not be sealed or stored."""
-MAX_DRIFT_S = 15.0
-"""How far a block's timestamp may lie ahead of the swarm's time."""
 NONCE_GAP = 256
 """How far ahead of its sender's next nonce a transaction may be."""
 
@@ -46,23 +46,20 @@ USUAL = (SEALING, CATCHING_UP)
 T = TypeVar("T")
 
 
-class Imported(Enum):
-    """What became of another SN's block."""
-
-    NEW = "new"
-    KNOWN = "known"
-    ORPHAN = "orphan"
-    """Its parent is not here: ask for what lies between."""
-
-
 class Gossip(Protocol):
     """Tells the other SNs; must not block."""
 
     def transactions(self, raws: list[bytes]) -> None:
         """Pass transactions on."""
 
-    def block(self, raw: bytes) -> None:
-        """Pass a block on."""
+    def proposal(self, proposal: Proposal) -> None:
+        """Propose a block."""
+
+    def votes(self, votes: Sequence[Vote]) -> None:
+        """Pass votes on."""
+
+    def prepare(self, number: int, ballot: int) -> None:
+        """Ask for promises."""
 
 
 class ChainThread:
@@ -82,24 +79,41 @@ class ChainThread:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    head: Hash32
     turn: Turn
     work: bool
+    may_propose: bool
+    touched: bool
+    stage: object
+    """Another one: the decision on the next block moved on."""
 
 
 class EvmNode:
-    """See the module. Make it on the loop; ``chain`` belongs to ``thread``."""
+    """See the module.
+
+    Args:
+        decisions: on the blocks of ``chain``; both belong to ``thread``.
+        final: the newest final block.
+        chain: this SN's.
+        key: its signing key.
+        thread: the chain's.
+        mine: whether to seal blocks.
+    """
 
     def __init__(
-        self, chain: SwarmChain, head: Hash32, key: PrivateKey, thread: ChainThread, *, mine: bool
-    ) -> None:
+        self, decisions: Decisions, final: BlockHeaderAPI, chain: SwarmChain, key: PrivateKey,
+        thread: ChainThread, *, mine: bool,
+    ) -> None:  # fmt: skip
         self.chain = chain
+        self.decisions = decisions
         self.key = key
         self.address = Address(key.public_key.to_canonical_address())
         self.do = thread
         self.pool = Pool()
         self.gossip: Gossip | None = None
-        self.head_hash = head
+        self.final_hash = final.hash
+        """Hash of the newest final block."""
+        self.final_number = final.block_number
+        """Its number."""
         self.clock_offset = 0.0
         """Seconds from this machine's clock to the swarm's."""
         self.catching_up = False
@@ -109,7 +123,7 @@ class EvmNode:
         self._candidates: frozenset[Address] = frozenset()
         self._wake = asyncio.Event()
         self._head_changed = asyncio.Event()
-        self._since: tuple[Hash32, float] | None = None
+        self._since: tuple[object, float] | None = None
         self._status = "starting"
 
     # --- for others -----------------------------------------------------------------------
@@ -123,11 +137,11 @@ class EvmNode:
         """The swarm's time, seconds since 1970."""
         return steady_time() + self.clock_offset
 
-    async def wait_for_head(self, after: bytes) -> Hash32:
-        """The head's hash, once it differs from ``after``."""
-        while self.head_hash == after:
+    async def wait_for_final(self, after: bytes) -> Hash32:
+        """The hash of the newest final block, once it differs from ``after``."""
+        while self.final_hash == after:
             await self._head_changed.wait()
-        return self.head_hash
+        return self.final_hash
 
     async def submit(self, raw: bytes) -> Hash32:
         """Take a signed transaction into the pool and tell the other SNs.
@@ -160,20 +174,21 @@ class EvmNode:
         """Look again whether there is something to seal."""
         self._wake.set()
 
-    async def import_raw(self, raw: bytes) -> tuple[Imported, Hash32]:
-        """Take another SN's block.
+    async def take(self, proposal: Proposal) -> Outcome:
+        """Take another SN's block; see :class:`Outcome`, its failure included."""
+        now = self.now()
+        return await self._effect(lambda: self.decisions.on_proposal(proposal, now))
 
-        Returns:
-            What became of it, and its hash.
+    async def hear(self, votes: Sequence[Vote]) -> Outcome:
+        """Take others' votes; see :class:`Outcome`, its failure included."""
+        return await self._effect(lambda: self.decisions.on_votes(votes))
 
-        Raises:
-            ValidationError: it breaks a rule.
-            ChainUnavailableError: the disk took it not.
-        """
-        outcome, block_hash, change = await self.do(self._import, raw)
-        if change is not None:
-            self._announce(change)
-        return outcome, block_hash
+    async def promised(
+        self, by: bytes, number: int, ballot: int, accepted: Accepted | None
+    ) -> None:
+        """Another SN answered this one's PREPARE."""
+        await self.do(self.decisions.on_promise, by, number, ballot, accepted)
+        self.wake()
 
     def set_links(self, linked: Iterable[Address], candidates: Iterable[Address]) -> None:
         """Which SNs this one has live links to, and which of them want to be signers."""
@@ -207,22 +222,30 @@ class EvmNode:
         if not plan.work:
             self._since = None
             return None
-        if self._since is None or self._since[0] != plan.head:
-            self._since = (plan.head, time.monotonic())
-        left = self._since[1] + plan.turn.delay_s - time.monotonic()
-        if left > 0:
+        if self._since is None or self._since[0] != plan.stage:
+            self._since = (plan.stage, time.monotonic())
+        patience = plan.turn.delay_s + (STEP_S if plan.touched else 0.0)
+        left = self._since[1] + patience - time.monotonic()
+        if left > 0 and not plan.may_propose:
             return left
         try:
-            change = await self.do(self._seal)
+            await (self._propose() if plan.may_propose else self._prepare())
         except (ChainUnavailableError, ValidationError) as exc:
             self._say(f"cannot seal: {exc}")
             await asyncio.sleep(RETRY_S)
-            return 0
-        if change is not None:
-            if self.gossip is not None:
-                self.gossip.block(rlp.encode(change.block))
-            self._announce(change)
         return 0
+
+    async def _propose(self) -> None:
+        outcome = await self._effect(lambda: self.decisions.propose(self._seal))
+        if outcome.failure is not None:
+            raise outcome.failure
+
+    async def _prepare(self) -> None:
+        number, ballot = await self.do(
+            lambda: (self.decisions.open.number, self.decisions.prepare())
+        )
+        if self.gossip is not None:
+            self.gossip.prepare(number, ballot)
 
     def _say(self, status: str) -> None:
         if status == self._status:
@@ -231,19 +254,22 @@ class EvmNode:
         log.log(logging.INFO if usual else logging.WARNING, "chain: %s", status)
         self._status = status
 
-    def _announce(self, change: HeadChange) -> None:
-        if change.removed:
-            log.warning(
-                "chain: %d blocks replaced by %d of the heavier fork, head %d",
-                len(change.removed),
-                len(change.added),
-                change.added[-1].number,
-            )
-        if change.added:
-            self.head_hash = change.added[-1].hash
+    async def _effect(self, work: Callable[[], Outcome]) -> Outcome:
+        """Do something on the chain's thread and tell what came of it."""
+        outcome, back, final = await self.do(self._settled, work)
+        if self.gossip is not None:
+            if back:
+                self.gossip.transactions(back)
+            if outcome.proposal is not None:
+                self.gossip.proposal(outcome.proposal)
+            if outcome.votes:
+                self.gossip.votes(outcome.votes)
+        if final.hash != self.final_hash:
+            self.final_hash, self.final_number = final.hash, final.block_number
             self._head_changed.set()
             self._head_changed = asyncio.Event()
         self._wake.set()
+        return outcome
 
     # --- on the chain's thread ------------------------------------------------------------
 
@@ -277,21 +303,28 @@ class EvmNode:
             raise ValidationError(f"nonce too high: {transaction.nonce}, the next is {nonce}")
 
     def _plan(self) -> _Plan:
-        head = self.chain.head
-        snapshot = self.chain.signers_after(head)
+        opened = self.decisions.open
+        idle = self._linked - self._candidates
         decision = turn(
-            head.block_number + 1,
-            snapshot.get_sorted_signers(),
-            self.address,
-            self._linked,
-            self.chain.genesis_signer,
-        )
+            opened.number, opened.signers, self.address, self._linked, self.chain.genesis_signer,
+            idle,
+        )  # fmt: skip
         if not self._mine:
             decision = Wait("not sealing, as configured: waiting for other SNs to seal")
         elif self.catching_up:
             decision = Wait(CATCHING_UP)
-        work = bool(self.pool and self.pool.ready(self._nonces())) or bool(self._vote(snapshot))
-        return _Plan(head.hash, decision, work)
+        return _Plan(
+            decision,
+            work=opened.accepted is not None or self._has_work(),
+            may_propose=opened.may_propose_at_once() or opened.is_prepared(),
+            touched=not opened.untouched,
+            stage=(opened.number, opened.promised, opened.accepted),
+        )
+
+    def _has_work(self) -> bool:
+        if self.pool and self.pool.ready(self._nonces()):
+            return True
+        return self._vote(self.chain.signers_after(self.chain.head)) is not None
 
     def _vote(self, snapshot: Snapshot) -> Address | None:
         """A linked SN that wants to be a signer and that this one has not voted for yet."""
@@ -304,7 +337,7 @@ class EvmNode:
 
     def _seal(self) -> HeadChange | None:
         vote = self._vote(self.chain.signers_after(self.chain.head))
-        change = self.chain.seal(
+        return self.chain.seal(
             self.key,
             self.pool.ready(self._nonces()),
             timestamp=int(self.now()),
@@ -312,40 +345,31 @@ class EvmNode:
             even_empty=vote is not None,
             refuse=self._refuse,
         )
-        self._settle(change)
-        return change
 
     def _refuse(self, transaction: SignedTransactionAPI, reason: str) -> None:
         self.pool.remove([transaction.hash])
         log.warning("chain: transaction 0x%s refused: %s", transaction.hash.hex(), reason)
 
-    def _import(self, raw: bytes) -> tuple[Imported, Hash32, HeadChange | None]:
-        block = self.chain.decode_block(raw)
-        if self.chain.knows(block.hash):
-            return Imported.KNOWN, block.hash, None
-        if not self.chain.knows(block.header.parent_hash):
-            return Imported.ORPHAN, block.hash, None
-        if block.header.timestamp > self.now() + MAX_DRIFT_S:
-            ahead = block.header.timestamp - self.now()
-            raise ValidationError(f"{block} lies {ahead:.0f} s in the future: check the clocks")
-        change = self.chain.import_sealed(block)
-        self._settle(change)
-        return Imported.NEW, block.hash, change
+    def _settled(self, work: Callable[[], Outcome]) -> tuple[Outcome, list[bytes], BlockHeaderAPI]:
+        """Do it, and bring the pool in line with the new head.
 
-    def _settle(self, change: HeadChange | None) -> None:
-        """Bring the pool in line with the new head; what a reorganisation dropped comes back."""
-        if change is None or not change.added:
-            return
-        for block in change.removed:
-            self._take_back(block)
-        for block in change.added:
-            self.pool.remove(transaction.hash for transaction in block.transactions)
-        if self.pool:
+        Returns:
+            What came of it; transactions of a replaced block, which wait for another one again;
+            the final block.
+        """
+        outcome = work()
+        back = [raw for change in outcome.changes for raw in self._bring_in_line(change)]
+        if self.pool and outcome.changes:
             self.pool.prune(self._nonces())
+        return outcome, back, self.decisions.final
 
-    def _take_back(self, block: BlockAPI) -> None:
-        for transaction in block.transactions:
+    def _bring_in_line(self, change: HeadChange) -> list[bytes]:
+        back = []
+        for transaction in (t for block in change.removed for t in block.transactions):
             try:
                 self.pool.add(transaction, transaction.encode())
+                back.append(transaction.encode())
             except ValidationError as exc:
                 log.warning("chain: transaction 0x%s lost: %s", transaction.hash.hex(), exc)
+        self.pool.remove(transaction.hash for transaction in change.block.transactions)
+        return back

@@ -8,8 +8,9 @@ What stock py-evm 0.12 lacks, and what is done here about it:
 * ``get_fee_recipient`` needs a signature that a block under construction lacks: constant;
 * rules of Paris (difficulty and nonce are 0) exclude Clique's: those two are not asked for;
 * blocks must be a second apart: equal timestamps are allowed, because we seal on demand;
-* two forks of equal difficulty stay apart for ever: the lower hash wins;
-* gap tracking breaks when a shorter, heavier fork wins: switched off, we import in order.
+* total difficulty may replace a block that writes were answered for: the signers agree on each
+  block instead (:mod:`services.sn.core.agreement`), difficulties decide nothing;
+* gap tracking breaks when a block takes another's place: switched off, we import in order.
 
 Ours on top: gas is free and the base fee 0; the gas limit of a block never changes and one
 transaction may use 30 million; whether a timestamp lies in the future is judged by the node
@@ -21,7 +22,6 @@ import secrets
 from collections.abc import Iterable
 from typing import cast
 
-import rlp
 from eth.abc import (
     AtomicDatabaseAPI,
     BlockAPI,
@@ -45,7 +45,6 @@ from eth.consensus.clique.snapshot_manager import SnapshotManager
 from eth.constants import BLANK_ROOT_HASH, GENESIS_PARENT_HASH, ZERO_ADDRESS, ZERO_HASH32
 from eth.db.chain import ChainDB
 from eth.db.chain_gaps import GENESIS_CHAIN_GAPS, GapChange, GapInfo
-from eth.db.schema import SchemaV1
 from eth.rlp.headers import BlockHeader
 from eth.typing import ChainGaps
 from eth.vm.forks.paris import ParisVM
@@ -197,21 +196,15 @@ class SwarmVM(PragueVM):
         super().validate_transaction_against_header(base_header, transaction)
 
 
-class ScoredDB(ChainDB):
-    """Weighs chains: total difficulty first, then the lower hash of the head.
+class HeadDB(ChainDB):
+    """Leaves it to the caller which block is the head; scores stay total difficulties."""
 
-    The score that py-evm compares is ``total difficulty << 64 | inverted first bytes of hash``,
-    so that of two equally heavy chains all nodes choose the same one.
-    """
-
-    @classmethod
-    def _set_hash_scores_to_db(cls, db: DatabaseAPI, header: BlockHeaderAPI, score: int) -> int:
-        total = (score >> 64) + header.difficulty
-        luck = 2**64 - 1 - int.from_bytes(header.hash[:8], "big")
-        weight = total << 64 | luck
-        key = SchemaV1.make_block_hash_to_score_lookup_key(header.hash)
-        db.set(key, rlp.encode(weight, sedes=rlp.sedes.big_endian_int))
-        return weight
+    def make_head(self, block: BlockAPI) -> None:
+        """Make a stored block the head, whatever the scores say."""
+        with self.db.atomic_batch() as db:
+            self._set_as_canonical_chain_head(db, block.header, GENESIS_PARENT_HASH)
+            for index, transaction in enumerate(block.transactions):
+                self._add_transaction_to_canonical_chain(db, transaction.hash, block.header, index)
 
     @classmethod
     def _update_header_chain_gaps(

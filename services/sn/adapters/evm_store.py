@@ -1,10 +1,10 @@
 """The chain's data on disk: one SQLite file in a locked folder, one durable transaction per block.
 
-py-evm sees a key-value store (:class:`Store` is its ``AtomicDatabaseAPI``). Beside it are two
-tables of ours, written in the same transaction as the block that they belong to: ``meta`` (what
-this folder is) and ``logs`` (the events of the canonical chain, so that reading the events of any
-range of blocks is one query). A killed process therefore loses no block that it acknowledged and
-never leaves half of one.
+py-evm sees a key-value store (:class:`Store` is its ``AtomicDatabaseAPI``). Beside it are tables
+of ours, written in the same transaction as the block that they belong to: ``meta`` (what this
+folder is, and what this SN promised), ``logs`` (the events of the canonical chain, so that reading
+the events of any range of blocks is one query) and ``certificates`` (the votes that made a block
+final). A killed process therefore loses no block that it acknowledged and never leaves half of one.
 
 A store belongs to the thread that opened it (SQLite checks that).
 """
@@ -28,7 +28,7 @@ LOCK = "chain.lock"
 KEY = "account.key"
 APPLICATION = 0x53574C43
 """``application_id`` of our SQLite files ("SWLC")."""
-SCHEMA = 1
+SCHEMA = 2
 OURS = {DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", f"{DATABASE}-journal", LOCK, KEY}
 TOLERATED = {"lost+found"}
 """What else a folder may hold: the root of an ext4 volume has it."""
@@ -39,6 +39,7 @@ _TABLES = (
     "create table logs (number integer, position integer, block blob not null, tx blob not null,"
     " tx_position integer not null, address blob not null, topics blob not null,"
     " data blob not null, primary key (number, position)) without rowid",
+    "create table certificates (number integer primary key, votes blob not null)",
 )
 
 
@@ -201,6 +202,17 @@ class Store(BaseAtomicDB):
             last,
         )
         return (LogRow(*row) for row in rows)
+
+    # --- certificates ---------------------------------------------------------------------
+
+    def certificate(self, number: int) -> bytes:
+        """The votes that made the canonical block ``number`` final; empty where none are kept."""
+        row = self._run("select votes from certificates where number = ?", number).fetchone()
+        return b"" if row is None else bytes(row[0])
+
+    def set_certificate(self, number: int, votes: bytes) -> None:
+        """Keep a block's certificate."""
+        self._run("insert or replace into certificates values (?, ?)", number, votes)
 
 
 def _lock(folder: Path) -> IO[str]:

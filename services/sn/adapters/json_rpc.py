@@ -55,8 +55,10 @@ SEND = "eth_sendRawTransaction"
 
 METHOD_NOT_FOUND, INVALID_PARAMS, SERVER_ERROR, REVERTED = -32601, -32602, -32000, 3
 
-LATEST = ("latest", "pending", "safe", "finalized")
-"""Tags of the newest block: a sealed block is final unless a heavier fork replaces it."""
+LATEST = ("latest", "pending")
+"""Tags of the newest block, which may wait for votes still."""
+FINAL = ("safe", "finalized")
+"""Tags of the newest block that a quorum of the signers accepted."""
 ZERO = bytes(20)
 ESTIMATE_MARGIN = 1.1
 MAX_FEE_HISTORY = 1024
@@ -153,6 +155,8 @@ class JsonRpc:
             tag = tag["blockNumber"]
         if tag in LATEST:
             return self._node.chain.head
+        if tag in FINAL:
+            return self._node.decisions.final
         wanted = 0 if tag == "earliest" else number(tag)
         return self._node.chain.get_canonical_block_header_by_number(BlockNumber(wanted))
 
@@ -210,6 +214,8 @@ class JsonRpc:
         head = self._node.chain.head.block_number
         if tag is None or tag in LATEST:
             return head
+        if tag in FINAL:
+            return self._node.decisions.final.block_number
         return 0 if tag == "earliest" else min(number(tag), head + 1)
 
     # --- state ----------------------------------------------------------------------------

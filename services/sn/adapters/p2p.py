@@ -23,9 +23,10 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from services.common.errors import ForbiddenError
 from services.common.tls import Identity
-from services.sn.adapters.evm_chain import SwarmChain
+from services.sn.adapters.evm_decisions import Proposal
 from services.sn.adapters.evm_node import EvmNode
-from services.sn.adapters.p2p_exchange import Exchange
+from services.sn.adapters.evm_votes import Vote, encode_votes
+from services.sn.adapters.p2p_exchange import Exchange, block_message
 from services.sn.adapters.p2p_link import Credentials, Link, certificate_of, receive_hello
 from services.sn.adapters.p2p_messages import (
     MAX_MESSAGE,
@@ -34,6 +35,7 @@ from services.sn.adapters.p2p_messages import (
     Items,
     Kind,
     encode,
+    pack,
 )
 from services.sn.core.turns import clock_offset
 
@@ -77,7 +79,7 @@ class P2P:
         port = sock.getsockname()[1] if sock is not None else 0
         endpoint = announce or (f":{port}" if port else "")
         self.synced = asyncio.Event()
-        """Set once a linked SN had nothing (more) that this one lacked."""
+        """Set once this SN has what a linked one had when they were linked."""
         self._identity = identity
         self._credentials = Credentials(key, identity.certificate.fingerprint, endpoint, mine)
         self._me = key.public_key.to_canonical_address()
@@ -115,9 +117,17 @@ class P2P:
         """Pass transactions on to all."""
         self._cast(Items(Kind.TXS, tuple(raws)))
 
-    def block(self, raw: bytes) -> None:
-        """Pass a block on to all."""
-        self._cast(Items(Kind.BLOCK, (raw,)))
+    def proposal(self, proposal: Proposal) -> None:
+        """Propose a block to all."""
+        self._cast(block_message(proposal))
+
+    def votes(self, votes: Sequence[Vote]) -> None:
+        """Tell all of votes."""
+        self._cast(Items(Kind.VOTES, (encode_votes(votes),)))
+
+    def prepare(self, number: int, ballot: int) -> None:
+        """Ask all for promises."""
+        self._cast(Items(Kind.PREPARE, pack(number, ballot)))
 
     def _others(self, link: Link) -> list[Link]:
         return [each for each in self._links.values() if each is not link]
@@ -272,8 +282,8 @@ class P2P:
     async def _greet(self, connection: Connection, endpoint: str | None) -> Link:
         certificate = certificate_of(connection)
         theirs = await receive_hello(connection) if endpoint is not None else None
-        genesis, weight = await self._node.do(_standing, self._node.chain)
-        await connection.send(encode(self._credentials.hello(genesis, weight, certificate)))
+        genesis, final = await self._node.do(_standing, self._node)
+        await connection.send(encode(self._credentials.hello(genesis, final, certificate)))
         if theirs is None:
             theirs = await receive_hello(connection)
         self._credentials.check(theirs, certificate)
@@ -344,6 +354,6 @@ def _require_same_chain(hello: Hello, genesis: bytes, name: str) -> None:
         )
 
 
-def _standing(chain: SwarmChain) -> tuple[bytes, int]:
-    genesis = chain.get_canonical_block_header_by_number(BlockNumber(0))
-    return rlp.encode(genesis), chain.weight()
+def _standing(node: EvmNode) -> tuple[bytes, int]:
+    genesis = node.chain.get_canonical_block_header_by_number(BlockNumber(0))
+    return rlp.encode(genesis), node.decisions.final.block_number

@@ -8,7 +8,9 @@ from typing import Protocol
 from eth_utils.exceptions import ValidationError
 
 from services.common.errors import ChainUnavailableError
-from services.sn.adapters.evm_node import EvmNode, Imported
+from services.sn.adapters.evm_decisions import Decisions, Outcome, Proposal
+from services.sn.adapters.evm_node import EvmNode
+from services.sn.adapters.evm_votes import decode_votes
 from services.sn.adapters.p2p_link import Link
 from services.sn.adapters.p2p_messages import (
     MAX_PEERS,
@@ -17,8 +19,11 @@ from services.sn.adapters.p2p_messages import (
     decode,
     is_endpoint,
     items_of,
+    pack,
+    unpack,
 )
-from services.sn.adapters.p2p_sync import blocks_after, head_block, locator
+from services.sn.adapters.p2p_sync import blocks_after, locator
+from services.sn.core.agreement import Accepted
 
 log = logging.getLogger("swarm.p2p")
 
@@ -26,6 +31,8 @@ SYNC_S = 20.0
 """A linked SN that is ahead but sends no blocks for this long is waited for no more."""
 BAD_MESSAGE = 1002
 """Close code."""
+BLOCK_ITEMS, PROMISE_ITEMS = 3, 4
+"""Items of a BLOCK, and of a PROMISE by an SN that has accepted a block."""
 
 Learn = Callable[[Iterable[str]], Awaitable[None]]
 
@@ -45,7 +52,7 @@ class Exchange:
         cast: posts to all links.
         learn: told of the endpoints of other SNs.
         others: the links beside a given one.
-        synced: set once a linked SN has nothing that this one lacks.
+        synced: set once this SN has what a linked one had when they were linked.
     """
 
     def __init__(
@@ -68,6 +75,9 @@ class Exchange:
             Kind.SYNC: self._on_sync,
             Kind.BLOCKS: self._on_blocks,
             Kind.PEERS: self._on_peers,
+            Kind.VOTES: self._on_votes,
+            Kind.PREPARE: self._on_prepare,
+            Kind.PROMISE: self._on_promise,
         }
 
     async def serve(self, link: Link) -> None:
@@ -97,15 +107,15 @@ class Exchange:
         if link.endpoint:
             self._cast(Items(Kind.PEERS, (link.endpoint.encode(),)), but=link)
             await self._learn([link.endpoint])
-        head, weight, pending = await self.node.do(_offer, self.node)
-        if head is not None:
-            link.post(Items(Kind.BLOCK, (head,)))
+        proposal, final, pending = await self.node.do(_offer, self.node)
+        if proposal is not None:
+            link.post(block_message(proposal))
         if pending:
             link.post(Items(Kind.TXS, tuple(pending)))
-        if link.weight > weight:
+        if link.final > final:
             await self._ask(link)
-        elif not self._syncing:
-            self._synced.set()
+        else:
+            self._look_whether_synced(link)
 
     # --- messages -------------------------------------------------------------------------
 
@@ -120,52 +130,81 @@ class Exchange:
         if new:
             self._cast(Items(Kind.TXS, tuple(new)), but=link)
 
-    async def _on_block(self, link: Link, raws: tuple[bytes, ...]) -> None:
-        for raw in raws:
-            outcome = await self._import(link, raw)
-            if outcome is Imported.NEW:
-                self._cast(Items(Kind.BLOCK, (raw,)), but=link)
-            elif outcome is Imported.ORPHAN and link not in self._syncing:
-                await self._ask(link)
+    async def _on_block(self, link: Link, items: tuple[bytes, ...]) -> None:
+        if len(items) != BLOCK_ITEMS:
+            raise ValidationError(f"a BLOCK of {len(items)} items")
+        proposal = Proposal(*items)
+        if (await self._took(link, self.node.take(proposal))).is_new:
+            self._cast(block_message(proposal), but=link)
+
+    async def _on_votes(self, link: Link, items: tuple[bytes, ...]) -> None:
+        votes = [vote for raw in items for vote in decode_votes(raw)]
+        await self._took(link, self.node.hear(votes))
+
+    async def _on_prepare(self, link: Link, items: tuple[bytes, ...]) -> None:
+        number, ballot = _numbers(items, 2)
+        accepted, proposal = await self.node.do(
+            _promise, self.node.decisions, link.address, number, ballot
+        )
+        if proposal is not None:  # what was accepted, or what this SN lacks
+            link.post(block_message(proposal))
+        if accepted is True:
+            link.post(Items(Kind.PROMISE, pack(number, ballot)))
+        elif accepted:
+            said = (*pack(number, ballot, accepted.ballot), accepted.block)
+            link.post(Items(Kind.PROMISE, said))
+
+    async def _on_promise(self, link: Link, items: tuple[bytes, ...]) -> None:
+        accepted = None
+        if len(items) == PROMISE_ITEMS:
+            accepted = Accepted(_numbers(items[2:3], 1)[0], items[3])
+        number, ballot = _numbers(items[:2], 2)
+        await self.node.promised(link.address, number, ballot, accepted)
 
     async def _on_sync(self, link: Link, hashes: tuple[bytes, ...]) -> None:
-        blocks = await self.node.do(blocks_after, self.node.chain, hashes)
+        blocks = await self.node.do(blocks_after, self.node.decisions, self.node.chain, hashes)
         link.post(Items(Kind.BLOCKS, tuple(blocks)))
 
-    async def _on_blocks(self, link: Link, raws: tuple[bytes, ...]) -> None:
+    async def _on_blocks(self, link: Link, items: tuple[bytes, ...]) -> None:
         if link not in self._syncing:
             return
-        for raw in raws:
-            outcome = await self._import(link, raw)
-            if outcome in (None, Imported.ORPHAN):
+        for raw, votes in zip(items[::2], items[1::2], strict=False):
+            outcome = await self._take(link, self.node.take(Proposal(raw, b"", votes)))
+            lacks_votes = outcome.is_new and not outcome.final
+            if outcome.failure is not None or outcome.behind or lacks_votes:
                 self._sync_over(link)
                 return
-        if raws:
+        if items:
             await self._ask(link)
-            return
-        head, _, _ = await self.node.do(_offer, self.node)
-        if head is not None:
-            self._cast(Items(Kind.BLOCK, (head,)), but=link)
-        self._sync_over(link)
-        self._synced.set()
+        else:
+            self._sync_over(link)
 
     async def _on_peers(self, link: Link, items: tuple[bytes, ...]) -> None:
         texts = [item.decode("ascii", "replace") for item in items[:MAX_PEERS]]
         await self._learn(e for e in texts if is_endpoint(e) and not e.startswith(":"))
 
-    async def _import(self, link: Link, raw: bytes) -> Imported | None:
-        """Take a block; None where it is bad or cannot be stored."""
-        try:
-            outcome, block_hash = await self.node.import_raw(raw)
-        except ValidationError as exc:
-            log.warning("block from %s refused: %s", link, exc)
-            return None
-        except ChainUnavailableError as exc:
-            log.error("block from %s not stored: %s", link, exc)  # noqa: TRY400 - not a bug
-            return None
-        if outcome is not Imported.ORPHAN:
-            link.last_hash = block_hash
+    async def _took(self, link: Link, taking: Awaitable[Outcome]) -> Outcome:
+        """Take something, and ask the link for what turns out to be missing."""
+        outcome = await self._take(link, taking)
+        if outcome.behind and link not in self._syncing:
+            await self._ask(link)
         return outcome
+
+    async def _take(self, link: Link, taking: Awaitable[Outcome]) -> Outcome:
+        outcome = await taking
+        self._look_whether_synced(link)
+        match outcome.failure:
+            case None:
+                pass
+            case ChainUnavailableError():
+                log.error("block from %s not stored: %s", link, outcome.failure)
+            case _:
+                log.warning("block from %s refused: %s", link, outcome.failure)
+        return outcome
+
+    def _look_whether_synced(self, link: Link) -> None:
+        if self.node.final_number >= link.final:
+            self._synced.set()
 
     # --- sync -----------------------------------------------------------------------------
 
@@ -174,12 +213,10 @@ class Exchange:
         going_on = self._syncing.get(link)
         if going_on is not None:
             going_on.cancel()
-        last = link.last_hash if going_on is not None else b""
         loop = asyncio.get_running_loop()
         self._syncing[link] = loop.call_later(SYNC_S, self._sync_over, link)
         self.node.catching_up = True
-        hashes = await self.node.do(locator, self.node.chain, last)
-        link.post(Items(Kind.SYNC, tuple(hashes)))
+        link.post(Items(Kind.SYNC, tuple(await self.node.do(_locator, self.node))))
 
     def _sync_over(self, link: Link) -> None:
         timer = self._syncing.pop(link, None)
@@ -190,7 +227,31 @@ class Exchange:
         self.node.wake()
 
 
-def _offer(node: EvmNode) -> tuple[bytes | None, int, list[bytes]]:
-    """Head block, weight and pending transactions."""
+def block_message(proposal: Proposal) -> Items:
+    """BLOCK."""
+    return Items(Kind.BLOCK, (proposal.block, proposal.parent_certificate, proposal.votes))
+
+
+def _numbers(items: tuple[bytes, ...], count: int) -> list[int]:
+    if len(items) != count:
+        raise ValidationError(f"{len(items)} items, not {count}")
+    return unpack(items)
+
+
+def _offer(node: EvmNode) -> tuple[Proposal | None, int, list[bytes]]:
+    """The head with its votes, the number of the final block, and the pending transactions."""
     pending = [each.raw for each in node.pool]
-    return head_block(node.chain), node.chain.weight(), pending
+    return node.decisions.proposal(), node.decisions.final.block_number, pending
+
+
+def _locator(node: EvmNode) -> list[bytes]:
+    return locator(node.chain, node.decisions.final.block_number)
+
+
+def _promise(
+    decisions: Decisions, by: bytes, number: int, ballot: int
+) -> tuple[Accepted | bool, Proposal | None]:
+    """The promise, and the block that the other SN needs for it or lacks."""
+    accepted = decisions.on_prepare(by, number, ballot)
+    lacks = number < decisions.open.number
+    return accepted, decisions.proposal() if isinstance(accepted, Accepted) or lacks else None

@@ -44,14 +44,14 @@ class Credentials:
     endpoint: str
     seals: bool
 
-    def hello(self, genesis: bytes, weight: int, other: PeerCertificate) -> Hello:
+    def hello(self, genesis: bytes, final: int, other: PeerCertificate) -> Hello:
         """This SN's HELLO to ``other``."""
         digest = proof_hash(genesis, self.fingerprint, other.fingerprint)
         return Hello(
             genesis=genesis,
             address=self.key.public_key.to_canonical_address(),
             proof=self.key.sign_msg_hash(digest).to_bytes(),
-            weight=weight,
+            final=final,
             clock_ms=int(steady_time() * 1000),
             seals=self.seals,
             endpoint=self.endpoint,
@@ -98,14 +98,12 @@ class Link:
         self.certificate = certificate
         self.address = hello.address
         self.seals = hello.seals
-        self.weight = hello.weight
+        self.final = hello.final
         self.clock_offset = hello.clock_ms / 1000 - steady_time()
         """The other's clock minus this one's, seconds."""
         self.dialled = dialled
         """Whether this side opened it."""
         self.endpoint = self._endpoint(hello.endpoint)
-        self.last_hash = b""
-        """Last block of a sync in progress."""
         self._queue: asyncio.Queue[bytes] = asyncio.Queue(QUEUE)
         self._queued = 0
         self._overflow = False

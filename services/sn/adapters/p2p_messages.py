@@ -1,16 +1,20 @@
 """What SNs say to each other on port 30303: RLP lists in binary WebSocket frames.
 
-    HELLO   version, genesis header, account, proof, weight, clock, seals, endpoint
+    HELLO   version, genesis header, account, proof, final block, clock, seals, endpoint
     TXS     signed transactions
-    BLOCK   one block, just sealed or just received
+    BLOCK   a block, the certificate of its parent, and the votes for it
     SYNC    block hashes, newest first: "send what follows the first one that you know"
-    BLOCKS  at most 100 blocks in order; empty: "nothing follows"
+    BLOCKS  at most 100 final blocks in order, each with its certificate; empty: "nothing follows"
     PEERS   endpoints of other SNs
+    VOTES   signed votes for a block
+    PREPARE block number, ballot: "promise to take part in no lower ballot"
+    PROMISE block number, ballot; ballot and hash of the block accepted before, if any
 
 The listening side says HELLO first, so that a new SN can learn the genesis header from it.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -19,7 +23,7 @@ from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 from rlp.sedes import CountableList, List, big_endian_int, binary
 
-VERSION = b"swarm/1"
+VERSION = b"swarm/2"
 MAX_MESSAGE = 16 << 20
 """Bytes of one message."""
 MAX_BLOCKS = 100
@@ -29,6 +33,8 @@ MAX_BLOCKS_BYTES = 8 << 20
 MAX_PEERS = 64
 
 _ENDPOINT = re.compile(r"(?:\[[0-9A-Fa-f:.%]{2,60}\]|[A-Za-z0-9._-]{0,253}):[0-9]{1,5}")
+LARGEST = 1 << 63
+"""Block numbers and ballots lie below."""
 LATEST_CLOCK_MS = 1 << 53
 """A clock beyond the year 287,000 is none."""
 
@@ -42,6 +48,9 @@ class Kind(IntEnum):
     SYNC = 3
     BLOCKS = 4
     PEERS = 5
+    VOTES = 6
+    PREPARE = 7
+    PROMISE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +63,8 @@ class Hello:
     """Account that it signs blocks with."""
     proof: bytes
     """Its signature over :func:`proof_hash`: the account is its own."""
-    weight: int
-    """Of its head (total difficulty, hash): the heaviest chain wins."""
+    final: int
+    """Number of its newest final block."""
     clock_ms: int
     """Its clock, milliseconds since 1970."""
     seals: bool
@@ -88,7 +97,7 @@ def encode(message: Message) -> bytes:
         message.genesis,
         message.address,
         message.proof,
-        message.weight,
+        message.final,
         message.clock_ms,
         int(message.seals),
         message.endpoint.encode(),
@@ -121,7 +130,7 @@ def decode(raw: bytes | str) -> Message:
 
 
 def _hello(fields: tuple[int, bytes, bytes, bytes, bytes, int, int, int, bytes]) -> Hello:
-    _, version, genesis, address, proof, weight, clock_ms, seals, endpoint = fields
+    _, version, genesis, address, proof, final, clock_ms, seals, endpoint = fields
     if version != VERSION:
         raise ValueError(f"version {version[:16]!r}")
     if len(address) != 20 or len(proof) != 65:
@@ -131,7 +140,7 @@ def _hello(fields: tuple[int, bytes, bytes, bytes, bytes, int, int, int, bytes])
     where = endpoint.decode("ascii")
     if where and not is_endpoint(where):
         raise ValueError(f"endpoint {where[:40]!r}")
-    return Hello(genesis, address, proof, weight, clock_ms, bool(seals), where)
+    return Hello(genesis, address, proof, final, clock_ms, bool(seals), where)
 
 
 def items_of(message: Message) -> Items:
@@ -143,6 +152,26 @@ def items_of(message: Message) -> Items:
     if isinstance(message, Hello):
         raise ValidationError("a second HELLO")
     return message
+
+
+def pack(*numbers: int) -> tuple[bytes, ...]:
+    """Numbers as items."""
+    return tuple(big_endian_int.serialize(number) for number in numbers)
+
+
+def unpack(items: Sequence[bytes]) -> list[int]:
+    """Numbers from items.
+
+    Raises:
+        ValidationError: one is none, or too large.
+    """
+    try:
+        numbers = [big_endian_int.deserialize(item) for item in items]
+    except rlp.exceptions.RLPException as exc:
+        raise ValidationError(f"not a number: {exc}") from exc
+    if any(number >= LARGEST for number in numbers):
+        raise ValidationError("a number out of range")
+    return numbers
 
 
 def is_endpoint(text: str) -> bool:

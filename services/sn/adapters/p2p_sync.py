@@ -1,8 +1,8 @@
 """What one SN lacks of another's chain: locators and the blocks that follow them.
 
 A locator lists hashes of one's own chain, newest first and ever sparser. Whoever gets it finds the
-newest block that both have and sends what follows: the same question serves a first sync, catching
-up, and a fork. Runs on the chain's thread.
+newest block that both have and sends the final ones that follow, with their certificates: the same
+question serves a first sync and catching up. Runs on the chain's thread.
 """
 
 from collections.abc import Sequence
@@ -12,21 +12,23 @@ from eth.exceptions import HeaderNotFound
 from eth_typing import BlockNumber, Hash32
 
 from services.sn.adapters.evm_chain import SwarmChain
+from services.sn.adapters.evm_decisions import Decisions
+from services.sn.adapters.evm_votes import encode_votes
 from services.sn.adapters.p2p_messages import MAX_BLOCKS, MAX_BLOCKS_BYTES
 
 DENSE = 8
 """How many of the newest blocks a locator lists one by one."""
 
 
-def locator(chain: SwarmChain, last: bytes = b"") -> list[bytes]:
+def locator(chain: SwarmChain, final: int) -> list[bytes]:
     """Where this chain stands.
 
     Args:
         chain: this SN's.
-        last: newest block got in a sync in progress, canonical here or not.
+        final: number of its newest final block.
     """
-    hashes: list[bytes] = [last] if last else []
-    number, step = int(chain.head.block_number), 1
+    hashes: list[bytes] = []
+    number, step = final, 1
     while number > 0:
         hashes.append(chain.get_canonical_block_hash(BlockNumber(number)))
         if len(hashes) > DENSE:
@@ -36,16 +38,20 @@ def locator(chain: SwarmChain, last: bytes = b"") -> list[bytes]:
     return hashes
 
 
-def blocks_after(chain: SwarmChain, hashes: Sequence[bytes]) -> list[bytes]:
-    """The canonical blocks (RLP) that follow the first of ``hashes`` that is canonical here."""
-    head = chain.head.block_number
+def blocks_after(decisions: Decisions, chain: SwarmChain, hashes: Sequence[bytes]) -> list[bytes]:
+    """The final blocks that follow the first of ``hashes`` that is canonical here.
+
+    Returns:
+        Block (RLP), its certificate, the next block, and so on.
+    """
     found: list[bytes] = []
     size = 0
-    for number in range(_common(chain, hashes) + 1, head + 1):
+    for number in range(_common(chain, hashes) + 1, decisions.final.block_number + 1):
         raw = rlp.encode(chain.get_canonical_block_by_number(BlockNumber(number)))
-        found.append(raw)
-        size += len(raw)
-        if len(found) >= MAX_BLOCKS or size >= MAX_BLOCKS_BYTES:
+        votes = encode_votes(decisions.certificate(number))
+        found += [raw, votes]
+        size += len(raw) + len(votes)
+        if len(found) >= 2 * MAX_BLOCKS or size >= MAX_BLOCKS_BYTES:
             break
     return found
 
@@ -61,9 +67,3 @@ def _common(chain: SwarmChain, hashes: Sequence[bytes]) -> int:
         except HeaderNotFound:
             continue
     return 0
-
-
-def head_block(chain: SwarmChain) -> bytes | None:
-    """The newest block (RLP), or None where there is only the genesis block."""
-    header = chain.head
-    return None if header.block_number == 0 else rlp.encode(chain.get_block_by_header(header))

@@ -2,11 +2,13 @@
 
 Clique lets any signer seal any block. So that they do not all do it at once, the signers (sorted)
 take turns by block number: the one *in turn* seals at once, the next in rank waits a while, and so
-on. Signers whose link is down are skipped, so that a dead one costs nothing.
+on. Signers whose link is down are skipped, so that a dead one costs nothing. That one history comes
+of it is the business of :mod:`services.sn.core.agreement`; turns only keep SNs out of each other's
+way.
 
-**Partitions.** An SN seals only while it is linked to more than half of the signers, itself
-included; so at most one side of a split goes on. Two signers have no such majority when their link
-breaks: then the sentinel's side (the signer of the genesis block) goes on.
+**Partitions.** An SN seals only while it is linked to a quorum of the signers, itself included:
+more than half; of two signers the sentinel (the signer of the genesis block). The others wait and
+say so.
 
 **Time.** Block timestamps follow the median of the clocks of the linked SNs, so that one wrong
 clock neither stops the swarm nor moves its deadlines.
@@ -15,6 +17,8 @@ clock neither stops the swarm nor moves its deadlines.
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median_low
+
+from services.sn.core.agreement import is_quorum
 
 STEP_S = 2.0
 """Seconds that each rank waits longer than the one before it."""
@@ -39,12 +43,9 @@ Turn = Seal | Wait
 
 
 def turn(
-    number: int,
-    signers: Sequence[bytes],
-    me: bytes,
-    linked: Collection[bytes],
-    sentinel: bytes,
-) -> Turn:
+    number: int, signers: Sequence[bytes], me: bytes, linked: Collection[bytes], sentinel: bytes,
+    idle: Collection[bytes] = (),
+) -> Turn:  # fmt: skip
     """What this SN does about block ``number``.
 
     Args:
@@ -53,12 +54,13 @@ def turn(
         me: this SN's account.
         linked: accounts of the SNs that this one has a live link to.
         sentinel: signer of the genesis block.
+        idle: those of ``linked`` that seal no blocks, as configured.
     """
     if me not in signers:
         return Wait("not a signer yet: waiting for the votes of the signers")
     alive = {me, *linked}
-    reached = sum(signer in alive for signer in signers)
-    if not _may_go_on(reached, signers, me, sentinel):
+    if not is_quorum(alive, signers, sentinel):
+        reached = sum(signer in alive for signer in signers)
         return Wait(
             f"linked to {reached} of {len(signers)} signers, itself included: waiting for the "
             "majority"
@@ -66,13 +68,7 @@ def turn(
     first = number % len(signers)
     order = [*signers[first:], *signers[:first]]
     before = order[: order.index(me)]
-    return Seal(STEP_S * sum(signer in alive for signer in before))
-
-
-def _may_go_on(reached: int, signers: Sequence[bytes], me: bytes, sentinel: bytes) -> bool:
-    if len(signers) == 2 and reached == 1 and sentinel in signers:
-        return me == sentinel
-    return reached * 2 > len(signers)
+    return Seal(STEP_S * sum(signer in alive and signer not in idle for signer in before))
 
 
 def clock_offset(others: Iterable[float]) -> float:

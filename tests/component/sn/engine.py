@@ -109,6 +109,20 @@ class Sn:
 
         await self.until(enough)
 
+    async def propose(self, *, even_empty=True):
+        """Propose a block now, whoever is linked."""
+
+        def seal():
+            chain = self.node.chain
+            ready = self.node.pool.ready(self.node._nonces())
+            return chain.seal(
+                self.node.key, ready, timestamp=0, even_empty=even_empty, refuse=print
+            )
+
+        outcome = await self.node._effect(lambda: self.node.decisions.propose(seal))
+        assert outcome.failure is None
+        return outcome
+
     async def until_same_head(self, other):
         async def same():
             return self.chain.head == other.chain.head

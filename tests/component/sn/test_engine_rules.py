@@ -10,6 +10,7 @@ from eth.consensus.clique.snapshot_manager import make_snapshot_lookup_key
 from eth.exceptions import TransactionNotFound
 from eth_account import Account
 from eth_keys.datatypes import PrivateKey
+from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 
 from services.sn.adapters.evm_chain import install, load
@@ -104,7 +105,7 @@ def test_an_imported_block_gives_the_same_chain(three):
     one, two = three
     deployed = one.seal(A, [transaction(0, data=creation(COUNTER))])
     change = two.take(deployed)
-    assert change.added == (deployed,)
+    assert (change.block, change.removed) == (deployed, ())
     assert one.chain.head == two.chain.head
     assert list(one.store.logs(0, 99)) == list(two.store.logs(0, 99))
 
@@ -275,43 +276,30 @@ def test_snapshots_are_stored_so_that_a_start_is_quick(copies):
     assert again.chain.get_canonical_block_header_by_number(0) == genesis
 
 
-def test_of_two_equal_forks_both_sides_choose_the_same(three):
+def test_a_block_takes_the_place_of_the_head_whatever_their_difficulties(three):
     one, two = three
-    third = next(k for k in (A, B, C) if k != one.in_turn([A, B, C]))
-    fourth = next(k for k in (A, B, C) if k not in (one.in_turn([A, B, C]), third))
-    here, there = one.seal(third), two.seal(fourth)
-    assert here.header.difficulty == there.header.difficulty == 1
-    one.take(there)
-    two.take(here)
-    assert one.chain.head == two.chain.head
-    assert one.chain.head.hash == min(here.hash, there.hash)
-
-
-def test_a_shorter_heavier_fork_wins_whole_and_can_be_built_on(three):
-    one, two = three
-    deploy = transaction(0, data=creation(COUNTER))
-    lost = transaction(0, key=B, data=creation(COUNTER), gas=299_999)
-    out_of_turn = []
-    for raws in ([deploy], [lost], []):
-        key = next(k for k in (A, B, C) if k != one.in_turn([A, B, C]))
-        out_of_turn.append(one.seal(key, raws))
-    heavy = [two.seal(two.in_turn([A, B, C]), raws) for raws in ([deploy], [])]
-    assert one.chain.total_difficulty(one.chain.head.hash) + 1 == two.chain.total_difficulty(
-        two.chain.head.hash
-    )
-    changes = [one.take(block) for block in heavy]
-    assert changes[0].added == ()
-    assert changes[1].added == tuple(heavy)
-    assert changes[1].removed == tuple(out_of_turn)
-    assert one.chain.head == two.chain.head
-    kept, gone = (one.chain.decode_transaction(raw).hash for raw in (deploy, lost))
-    assert one.chain.get_canonical_transaction_index(kept) == (heavy[0].number, 0)
-    assert gone not in {row.tx for row in one.store.logs(0, 99)}
+    two.take(one.seal(A, [transaction(0, data=creation(COUNTER))]))
+    counter = keccak(rlp.encode([address(A), 0]))[12:]
+    heavy = one.seal(one.in_turn([A, B, C]), [transaction(1, to=counter)])
+    other = next(key for key in (A, B, C) if key is not two.in_turn([A, B, C]))
+    light = two.seal(other)
+    assert light.header.difficulty < heavy.header.difficulty
+    logs = list(one.store.logs(0, 99))
+    assert [row.block for row in logs] == [heavy.hash]
+    change = one.take(light)
+    assert change.block == light
+    assert [block.hash for block in change.removed] == [heavy.hash]
+    assert one.chain.head == light.header
+    assert one.chain.get_canonical_block_hash(light.number) == light.hash
     with pytest.raises(TransactionNotFound):
-        one.chain.get_canonical_transaction_index(gone)
-    for _ in range(3):
-        two.take(one.seal(one.in_turn([A, B, C])))
-    assert one.chain.head == two.chain.head
+        one.chain.get_canonical_transaction_index(heavy.transactions[0].hash)
+    assert list(one.store.logs(0, 99)) == []
+
+    back = one.chain.make_head(heavy)
+    assert [block.hash for block in back.removed] == [light.hash]
+    assert one.chain.get_canonical_transaction_index(heavy.transactions[0].hash) == (5, 0)
+    assert list(one.store.logs(0, 99)) == logs
+    one.seal(one.in_turn([A, B, C]))  # and it can be built on
 
 
 def test_a_genesis_that_is_not_ours_is_refused():
