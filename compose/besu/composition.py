@@ -9,7 +9,7 @@ from compose.besu.network import RPC_PORT, Network, Validator
 from compose.besu.settings import CONFIG_FOLDER, DATA_FOLDER
 
 IMAGE = "hyperledger/besu:26.9.0"
-"""Our choice: a release with fixes that this genesis needs (26.8.1, time to pick transactions)."""
+"""Our choice: the newest release when this was written; its documentation is what was read."""
 JVM = "-Xmx1g"
 BLOCKS_BEHIND = 10
 

@@ -54,6 +54,7 @@ def _write_all(network: Network, folder: Path) -> None:
     texts = {
         "compose.yaml": composition.compose_yaml(network),
         "compose.rpc.yaml": composition.rpc_yaml(network),
+        ".gitignore": "*\n",  # there are keys in it
         ".env": composition.environment(network, f"{owner}:{group}"),
         "config/genesis.json": json.dumps(genesis(network), indent=1) + "\n",
         "config/config.toml": settings.config_toml(network),

@@ -11,7 +11,7 @@ from compose.besu.keys import Entropy, Key
 from services.common.errors import ConfigError
 
 MIN_VALIDATORS = 4
-"""QBFT goes on without one of four; with three or fewer it stops when one does."""
+"""The fewest among which one may fail in any way, lie included."""
 MAX_VALIDATORS = 32
 """Our choice: every validator talks to every other one."""
 CHAIN_IDS = range(1, 2**31)
@@ -90,7 +90,7 @@ class Network:
 
     @property
     def quorum(self) -> int:
-        """How many validators must sign a block."""
+        """How many validators must sign a block: two thirds, rounded up."""
         return math.ceil(2 * len(self.validators) / 3)
 
 

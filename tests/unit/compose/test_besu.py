@@ -91,7 +91,7 @@ def test_the_genesis_file_is_one_for_qbft_with_free_gas(count):
         lambda made: made["config"]["qbft"].pop("epochlength"),
         lambda made: made.update(mixHash="0x00"),
         lambda made: made.update(difficulty=1),
-        lambda made: made["config"].update(shanghaiBlock=0),
+        lambda made: made["config"].update(shanghaiBlock=0),  # it is a time
         lambda made: made.update(gasLimit=10**9),
     ],
 )
@@ -124,14 +124,52 @@ def test_extra_data_names_exactly_the_validators():
     )  # fmt: skip
 
 
-def test_a_block_takes_many_of_our_transactions_and_our_contracts_fit():
-    made = genesis.genesis(network())
-    assert int(made["gasLimit"], 16) >= 100 * chain.GAS
+def test_a_block_takes_many_of_our_transactions():
+    assert int(genesis.genesis(network())["gasLimit"], 16) >= 100 * chain.GAS
     assert chain.GAS < 2**24, "Osaka limits a transaction to that much (EIP-7825)"
+
+
+def opcodes(code):
+    """Those that can be reached: after a jump or an end there may be data up to the next label."""
+    at, reached = 0, True
+    while at < len(code):
+        reached |= code[at] == 0x5B  # JUMPDEST
+        if reached:
+            yield code[at]
+        if code[at] in {0x00, 0x56, 0xF3, 0xFD, 0xFE}:  # STOP, JUMP, RETURN, REVERT, INVALID
+            reached = False
+        carried = code[at] - 0x5F if reached and 0x60 <= code[at] <= 0x7F else 0  # PUSH1 to PUSH32
+        at += 1 + carried
+
+
+def test_our_contracts_use_no_opcode_later_than_london():
+    config = genesis.genesis(network())["config"]
+    assert {name for name in config if name.endswith(("Block", "Time"))} == {"londonBlock"}
+    later = {
+        0x5F,
+        0x49,
+        0x4A,
+        0x5C,
+        0x5D,
+        0x5E,
+    }  # PUSH0, BLOBHASH, BLOBBASEFEE, TLOAD, TSTORE, MCOPY
+    prevrandao = 0x44  # DIFFICULTY before Paris: another meaning
+    assert list(opcodes(b"\x60\x5f\x5f\x80\x56\x5c\x5b\x5d")) == [
+        0x60,
+        0x5F,
+        0x80,
+        0x56,
+        0x5B,
+        0x5D,
+    ]
     for artifact in (ADAPTERS.parents[2] / "contracts/artifacts").glob("*.json"):
         found = json.loads(artifact.read_text())
-        assert found["evmVersion"] == "paris"  # no later opcode; Shanghai has all of them
-        assert len(found["bytecode"]) // 2 - 1 <= 49_152, "Shanghai's limit (EIP-3860)"
+        code = bytes.fromhex(found["bytecode"].removeprefix("0x"))
+        running = len(code) - found["codeSize"]
+        for part in (code[:running], code[running:]):
+            used = set(opcodes(part))
+            assert 0x52 in used  # MSTORE
+            assert not used & {*later, prevrandao}, artifact.name
 
 
 # --- what Besu is told
@@ -220,6 +258,7 @@ def test_keys_are_private_and_nowhere_else(made):
         digits = texts[name].strip().removeprefix("0x")
         assert [other for other, text in texts.items() if digits in text] == [name]
     assert stat.S_IMODE(made.stat().st_mode) == 0o700
+    assert texts[".gitignore"] == "*\n"
 
 
 def test_a_key_never_shows_itself():
@@ -284,7 +323,7 @@ def test_equal_entropy_gives_equal_files_and_other_entropy_other_keys(tmp_path):
         texts.append({k: v.replace(f"/{name}/", "/x/") for k, v in files(tmp_path / name).items()})
     assert texts[0] == texts[1]
     assert {k for k in texts[0] if texts[0][k] == texts[2][k]} == {
-        ".env", "compose.yaml", "compose.rpc.yaml", "config/config.toml",
+        ".env", ".gitignore", "compose.yaml", "compose.rpc.yaml", "config/config.toml",
         *(f"sn-{n}.env" for n in range(1, 5)),
     }  # fmt: skip
 
