@@ -242,6 +242,7 @@ def test_enodes_belong_to_the_keys_and_to_the_containers(made):
         assert service["environment"]["BESU_P2P_HOST"] == address
         enodes.append(f"enode://{public}@{address}:{toml(made)['p2p-port']}")
     assert len(set(enodes)) == 4
+    assert services["besu-1"]["networks"]["chain"]["ipv4_address"] == "172.30.87.11"
     for name in services:
         assert json.loads((made / name / "static-nodes.json").read_text()) == enodes
         allowed = tomllib.loads((made / name / "permissions_config.toml").read_text())
