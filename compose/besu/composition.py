@@ -11,6 +11,7 @@ from compose.besu.settings import CONFIG_FOLDER, DATA_FOLDER
 IMAGE = "hyperledger/besu:26.9.0"
 """Our choice: the newest release when this was written; its documentation is what was read."""
 JVM = "-Xmx1g"
+SN_P2P_PORT, SN_API_PORT, SN_PORT_STEP = 30303, 30304, 10
 BLOCKS_BEHIND = 10
 
 _HEAD = """\
@@ -155,6 +156,9 @@ def sn_environment(network: Network, validator: Validator, folder: str) -> str:
         f"SN_DATA_DIR={folder}",
         f"SN_I_AM_SENTINEL={json.dumps(first)}",
         *([] if first else ["# Any SN that runs already:", "SENTINEL_NODE_IP=127.0.0.1"]),
+        "# Ports of its own, because all SNs are on one host here.",
+        f"SN_API_SERVER_PORT={SN_API_PORT + SN_PORT_STEP * (validator.index - 1)}",
+        f"SN_P2P_LISTEN_PORT={SN_P2P_PORT + SN_PORT_STEP * (validator.index - 1)}",
     ]
     return "\n".join(lines) + "\n"
 

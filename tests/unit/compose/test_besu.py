@@ -22,7 +22,7 @@ from compose.besu.__main__ import main
 from compose.besu.network import Network, Options
 from services.common.errors import ConfigError
 from services.sn.adapters import chain, evm_store
-from services.sn.settings import SnSettings
+from services.sn.settings import API_PORT, P2P_PORT, SnSettings
 
 FACTS = Path(__file__).with_name("besu")
 ADAPTERS = Path(chain.__file__).parent
@@ -293,7 +293,7 @@ def test_the_composition_is_four_validators_that_nobody_outside_reaches(made):
 
 
 def test_json_rpc_is_published_on_this_host_only_and_the_sns_find_it(made):
-    services = composed(made, "compose.rpc.yaml")["services"]
+    services, ports = composed(made, "compose.rpc.yaml")["services"], set()
     for index, (name, service) in enumerate(services.items(), start=1):
         host, outside, inside = service["ports"][0].split(":")
         assert (host, inside) == ("127.0.0.1", toml(made)["rpc-http-port"])
@@ -305,7 +305,10 @@ def test_json_rpc_is_published_on_this_host_only_and_the_sns_find_it(made):
         assert (env["SN_I_AM_SENTINEL"] == "true") is (index == 1)
         assert {"localhost", host, name} <= set(toml(made)["host-allowlist"])
         known = {name.upper() for name in SnSettings.model_fields}
+        ports |= {env["SN_API_SERVER_PORT"], env["SN_P2P_LISTEN_PORT"]}
         assert set(env) - {"SN_CHAIN", "SN_ETH_RPC_URL"} <= known
+    assert len(ports) == 8
+    assert {str(P2P_PORT), str(API_PORT)} <= ports, "the first SN has the usual ones"
     assert folder.ACCOUNT_FILE == evm_store.KEY
 
 
