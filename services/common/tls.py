@@ -33,6 +33,8 @@ class PeerCertificate:
 
     fingerprint: str
     """SHA-256 of the DER form, 64 hex digits."""
+    holder: str
+    """SHA-256 of issuer and subject, 64 hex digits: the same after a renewal."""
     common_name: str
     role: NodeKind | None
     """From the CN's prefix (``SL-1``) or an OU; None where neither names a node kind."""
@@ -60,6 +62,9 @@ def read_certificate(der: bytes) -> PeerCertificate:
     units = [str(a.value) for a in subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)]
     return PeerCertificate(
         fingerprint=hashlib.sha256(der).hexdigest(),
+        holder=hashlib.sha256(
+            certificate.issuer.public_bytes() + subject.public_bytes()
+        ).hexdigest(),
         common_name=names[0] if names else "",
         role=_role(names, units),
         not_after=certificate.not_valid_after_utc,

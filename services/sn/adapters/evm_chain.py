@@ -48,6 +48,7 @@ from services.sn.adapters.evm_rules import (
     read_genesis,
 )
 from services.sn.adapters.evm_store import LogRow, Store
+from services.sn.core.admission import Motion
 
 REVERTS_KEPT = 4096
 """How many recent reverts' output is remembered, so that a receipt can say why."""
@@ -146,7 +147,7 @@ class SwarmChain(Chain):
         transactions: Sequence[SignedTransactionAPI],
         *,
         timestamp: int,
-        vote: Address | None = None,
+        vote: Motion | None = None,
         even_empty: bool = False,
         refuse: Refuse,
     ) -> HeadChange | None:
@@ -156,7 +157,7 @@ class SwarmChain(Chain):
             key: the signer's.
             transactions: in the order to execute; invalid ones are left out.
             timestamp: seconds since 1970; the parent's where that is later.
-            vote: account to vote in as a signer.
+            vote: on who is a signer.
             even_empty: seal a block without transactions too (to cast a vote).
             refuse: told of every transaction left out, with the reason.
 
@@ -178,7 +179,7 @@ class SwarmChain(Chain):
         key: PrivateKey,
         transactions: Sequence[SignedTransactionAPI],
         timestamp: int,
-        vote: Address | None,
+        vote: Motion | None,
         refuse: Refuse,
     ) -> BlockAPI:
         header = self._draft(key, timestamp, vote)
@@ -207,19 +208,21 @@ class SwarmChain(Chain):
         block = vm.finalize_block(vm.block_postprocessing(block)).block
         return block.copy(header=sign_block_header(block.header, key))
 
-    def _draft(self, key: PrivateKey, timestamp: int, vote: Address | None) -> BlockHeaderAPI:
+    def _draft(self, key: PrivateKey, timestamp: int, vote: Motion | None) -> BlockHeaderAPI:
         parent = self.head
         number = parent.block_number + 1
         snapshot = self.signers_after(parent)
         checkpoint = number % Context.epoch_length == 0
         listed = b"".join(snapshot.get_sorted_signers()) if checkpoint else b""
-        voting = vote is not None and not checkpoint
+        subject, nonce = ZERO_ADDRESS, NONCE_DROP
+        if vote is not None and not checkpoint:
+            subject, nonce = Address(vote.account), NONCE_AUTH if vote.admit else NONCE_DROP
         header = self.create_header_from_parent(
             parent,
             gas_limit=parent.gas_limit,
             timestamp=max(timestamp, parent.timestamp),
-            coinbase=vote if voting else ZERO_ADDRESS,
-            nonce=NONCE_AUTH if voting else NONCE_DROP,
+            coinbase=subject,
+            nonce=nonce,
             extra_data=bytes(VANITY_LENGTH) + listed + bytes(SIGNATURE_LENGTH),
         )
         me = Address(key.public_key.to_canonical_address())

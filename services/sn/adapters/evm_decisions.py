@@ -341,7 +341,7 @@ class Decisions:
                 self._chain.store.set_certificate(block.number, encode_votes(votes))
         self._certificate = votes
         self.open = self._begin(block.header, (0, 0, None))
-        outcome.final = True
+        outcome.final, outcome.behind = True, False
 
     def _lead_to(self, block: BlockAPI, outcome: Outcome) -> None:
         """Make a proposal the head; one that breaks a rule is forgotten."""

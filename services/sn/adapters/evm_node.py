@@ -9,7 +9,7 @@ transaction, no block (except to cast a vote). :mod:`services.sn.core.turns` say
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -27,6 +27,7 @@ from services.sn.adapters.evm_decisions import Decisions, Outcome, Proposal
 from services.sn.adapters.evm_pool import Pool
 from services.sn.adapters.evm_rules import TRANSACTION_GAS_CAP
 from services.sn.adapters.evm_votes import Vote
+from services.sn.core.admission import Motion, doubles, motions
 from services.sn.core.agreement import Accepted
 from services.sn.core.turns import STEP_S, Turn, Wait, turn
 
@@ -120,7 +121,9 @@ class EvmNode:
         """Whether a linked SN is ahead and its blocks are on their way: no sealing meanwhile."""
         self._mine = mine
         self._linked: frozenset[Address] = frozenset()
-        self._candidates: frozenset[Address] = frozenset()
+        self._wanting: frozenset[Address] = frozenset()
+        self._holders: dict[bytes, str] = {}
+        self._doubles: set[tuple[bytes, bytes]] = set()
         self._wake = asyncio.Event()
         self._head_changed = asyncio.Event()
         self._since: tuple[object, float] | None = None
@@ -190,10 +193,19 @@ class EvmNode:
         await self.do(self.decisions.on_promise, by, number, ballot, accepted)
         self.wake()
 
-    def set_links(self, linked: Iterable[Address], candidates: Iterable[Address]) -> None:
-        """Which SNs this one has live links to, and which of them want to be signers."""
+    def set_links(
+        self, linked: Iterable[Address], wanting: Iterable[Address], holders: Mapping[bytes, str]
+    ) -> None:
+        """Which SNs this one has live links to.
+
+        Args:
+            linked: their accounts.
+            wanting: those of them that want to be signers.
+            holders: of the certificate that each account was last seen with, this SN's included.
+        """
         self._linked = frozenset(linked)
-        self._candidates = frozenset(candidates)
+        self._wanting = frozenset(wanting)
+        self._holders = dict(holders)
         self.wake()
 
     # --- sealing --------------------------------------------------------------------------
@@ -304,7 +316,7 @@ class EvmNode:
 
     def _plan(self) -> _Plan:
         opened = self.decisions.open
-        idle = self._linked - self._candidates
+        idle = self._linked - self._wanting
         decision = turn(
             opened.number, opened.signers, self.address, self._linked, self.chain.genesis_signer,
             idle,
@@ -326,14 +338,27 @@ class EvmNode:
             return True
         return self._vote(self.chain.signers_after(self.chain.head)) is not None
 
-    def _vote(self, snapshot: Snapshot) -> Address | None:
-        """A linked SN that wants to be a signer and that this one has not voted for yet."""
+    def _vote(self, snapshot: Snapshot) -> Motion | None:
+        """On whom to vote next: nothing that this SN has voted on already."""
         voted = {
-            vote.subject
+            Motion(vote.subject, admit=vote.action is VoteAction.NOMINATE)
             for vote in snapshot.votes
-            if vote.signer == self.address and vote.action is VoteAction.NOMINATE
+            if vote.signer == self.address
         }
-        return min(self._candidates - snapshot.signers - voted, default=None)
+        linked = {self.address, *self._linked}
+        self._complain(snapshot, linked)
+        due = motions(snapshot.signers, linked, self._wanting, self._holders)
+        return next((motion for motion in due if motion not in voted), None)
+
+    def _complain(self, snapshot: Snapshot, linked: set[Address]) -> None:
+        pairs = set(doubles(snapshot.signers, linked, self._wanting, self._holders))
+        for account, signer in sorted(pairs - self._doubles):
+            log.warning(
+                "chain: SN 0x%s does not become a signer: it shows the certificate of signer 0x%s, "
+                "and a certificate's holder has one. Give each SN a certificate of its own",
+                account.hex(), signer.hex(),
+            )  # fmt: skip
+        self._doubles = pairs
 
     def _seal(self) -> HeadChange | None:
         vote = self._vote(self.chain.signers_after(self.chain.head))

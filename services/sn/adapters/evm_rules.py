@@ -12,12 +12,13 @@ What stock py-evm 0.12 lacks, and what is done here about it:
   block instead (:mod:`services.sn.core.agreement`), difficulties decide nothing;
 * gap tracking breaks when a block takes another's place: switched off, we import in order.
 
-Ours on top: gas is free and the base fee 0; the gas limit of a block never changes and one
-transaction may use 30 million; whether a timestamp lies in the future is judged by the node
-(it knows the swarm's time), not here. EIP-225's "signed recently" rule is left out, as in py-evm:
-a swarm of one or two SNs must go on.
+Ours on top: of two signers, the sentinel's vote alone admits and removes others; gas is free and
+the base fee 0; the gas limit of a block never changes and one transaction may use 30 million;
+whether a timestamp lies in the future is judged by the node (it knows the swarm's time), not here.
+EIP-225's "signed recently" rule is left out, as in py-evm: a swarm of one or two SNs must go on.
 """
 
+import functools
 import secrets
 from collections.abc import Iterable
 from typing import cast
@@ -39,7 +40,7 @@ from eth.consensus.clique._utils import (
 )
 from eth.consensus.clique.clique import CliqueConsensus, CliqueConsensusContext
 from eth.consensus.clique.constants import NONCE_DROP, SIGNATURE_LENGTH, VANITY_LENGTH
-from eth.consensus.clique.datatypes import Snapshot
+from eth.consensus.clique.datatypes import MutableSnapshot, Snapshot, VoteAction
 from eth.consensus.clique.exceptions import SnapshotNotFound
 from eth.consensus.clique.snapshot_manager import SnapshotManager
 from eth.constants import BLANK_ROOT_HASH, GENESIS_PARENT_HASH, ZERO_ADDRESS, ZERO_HASH32
@@ -50,7 +51,7 @@ from eth.typing import ChainGaps
 from eth.vm.forks.paris import ParisVM
 from eth.vm.forks.prague import PragueVM
 from eth_keys.exceptions import BadSignature
-from eth_typing import Address, Hash32
+from eth_typing import Address, BlockNumber, Hash32
 from eth_utils.exceptions import ValidationError
 
 EPOCH = 1024
@@ -82,6 +83,13 @@ def signer_of(header: BlockHeaderAPI) -> Address:
 class _Snapshots(SnapshotManager):
     """Signer sets by block."""
 
+    @functools.cached_property
+    def sentinel(self) -> Address:
+        """The signer of the genesis block."""
+        genesis = self._chain_db.get_canonical_block_header_by_number(BlockNumber(0))
+        (signer,) = get_signers_at_checkpoint(genesis)
+        return signer
+
     def apply(self, current_snapshot: Snapshot, header: BlockHeaderAPI) -> Snapshot:
         """The signer set after ``header``.
 
@@ -97,10 +105,29 @@ class _Snapshots(SnapshotManager):
                 raise ValidationError(f"{header} lists other signers than the chain has")
         elif header.nonce == NONCE_DROP and header.coinbase == signer:
             raise ValidationError(f"the signer of {header} votes on itself")
-        after = super().apply(current_snapshot, header)
+        after = self._by_quorum(super().apply(current_snapshot, header), signer)
         if header.block_number % SNAPSHOT_EVERY == 0:
             self.persist_snapshot(after)
         return after
+
+    def _by_quorum(self, snapshot: Snapshot, signer: Address) -> Snapshot:
+        """Of two signers, the sentinel's vote decides alone, as it does on blocks.
+
+        Else the death of the other one for good could never be mended.
+        """
+        if len(snapshot.signers) != 2 or signer != self.sentinel:
+            return snapshot
+        mine = [vote for vote in snapshot.votes if vote.signer == signer]
+        if not mine:
+            return snapshot
+        signers = list(snapshot.signers)
+        for vote in mine:
+            if vote.action is VoteAction.NOMINATE:
+                signers.append(vote.subject)
+            else:
+                signers.remove(vote.subject)
+        after = MutableSnapshot(signers, snapshot.block_hash, votes=[], tallies={})
+        return self.add_snapshot(after)
 
     def get_snapshot(self, block_number: int, block_hash: Hash32) -> Snapshot:
         """A signer set from memory, from disk, or from a checkpoint."""

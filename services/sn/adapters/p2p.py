@@ -89,6 +89,8 @@ class P2P:
         self._links: dict[bytes, Link] = {}
         self._changed = asyncio.Event()
         self._owners: dict[str, bytes] = {}
+        self._holders = {self._me: identity.certificate.holder}
+        """Of the certificate that each account was last seen with."""
         self._dialling: set[str] = set()
         self._complaints: dict[str, str] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -143,6 +145,9 @@ class P2P:
         node.gossip = self
         stored = await node.do(node.chain.store.meta, "endpoints")
         self._known = tuple(json.loads(stored)) if stored else ()
+        kept = await node.do(node.chain.store.meta, "holders")
+        holders: dict[str, str] = json.loads(kept) if kept else {}
+        self._holders = {bytes.fromhex(a): holder for a, holder in holders.items()} | self._holders
 
     async def run(self) -> None:
         """Keep all links until cancelled; after :meth:`attach`."""
@@ -263,6 +268,7 @@ class P2P:
         if not self._enter(link):
             await connection.close(DUPLICATE, "linked already")
             return False
+        await self._remember_holder(link)
         writer = asyncio.ensure_future(self._write(link))
         try:
             await self._talks.serve(link)
@@ -309,6 +315,15 @@ class P2P:
         self._update()
         return True
 
+    async def _remember_holder(self, link: Link) -> None:
+        """An account belongs to whom its certificate names, also while its SN is away."""
+        if self._holders.get(link.address) == link.certificate.holder:
+            return
+        self._holders[link.address] = link.certificate.holder
+        self._update()
+        known = {account.hex(): holder for account, holder in self._holders.items()}
+        await self._node.do(self._node.chain.store.set_meta, "holders", json.dumps(known).encode())
+
     def _leave(self, link: Link) -> None:
         self._talks.forget(link)
         if self._links.get(link.address) is link:
@@ -323,6 +338,7 @@ class P2P:
         node.set_links(
             [Address(link.address) for link in links],
             [Address(link.address) for link in links if link.seals],
+            self._holders,
         )
         self._changed.set()
         self._changed = asyncio.Event()

@@ -145,19 +145,21 @@ class Swarm:
         self.pki = Pki(folder)
         self.running: list[Sn] = []
 
-    async def open(self, name, *, join=(), sentinel=False, sock=None, mine=True, pki=None):
+    async def open(
+        self, name, *, join=(), sentinel=False, sock=None, mine=True, pki=None, certificate=None
+    ):
         return await EmbeddedChain.open(
             self.folder / f"sn{name}",
             sentinel=sentinel,
-            identity=(pki or self.pki).identity(NodeKind.SN, name),
+            identity=(pki or self.pki).identity(NodeKind.SN, certificate or name),
             p2p_sock=sock,
             join=list(join),
             mine=mine,
         )
 
-    async def start(self, name, *, join=(), sentinel=False, mine=True, port=0, ready=True):
+    async def start(self, name, *, port=0, ready=True, **how):
         sock = socket.create_server(("127.0.0.1", port))
-        chain = await self.open(name, join=join, sentinel=sentinel, sock=sock, mine=mine)
+        chain = await self.open(name, sock=sock, **how)
         endpoint = f"127.0.0.1:{sock.getsockname()[1]}"
         sn = Sn(chain, endpoint, asyncio.create_task(chain.run()))
         self.running.append(sn)

@@ -1,6 +1,7 @@
 """Several SNs in one process, over real WebSockets with mutual TLS."""
 
 import asyncio
+import shutil
 import time
 from contextlib import suppress
 
@@ -200,6 +201,49 @@ async def test_a_block_without_a_quorum_gives_way_and_its_transactions_come_back
     await converge(first, second, again)
     logs = await again.call("eth_getLogs", {"fromBlock": "0x0"})
     assert [log["blockHash"] for log in logs] == [written["blockHash"], back["blockHash"]]
+
+
+async def test_an_sn_that_lost_its_folder_takes_the_place_of_its_old_account(sns):
+    a, b, c, counter = await trio(sns)
+    old = c.node.address
+    await sns.stop(c)
+    shutil.rmtree(sns.folder / "sn3")
+    again = await sns.start("3", join=[a.endpoint])
+
+    async def replaced():
+        return set(await again.signers()) == {a.node.address, b.node.address, again.node.address}
+
+    await again.until(replaced)
+    assert again.node.address != old
+    await sns.stop(a)  # the majority of three lives: the old account does not count
+    await again.receipt(await b.submit(to=counter))
+
+
+async def test_the_sentinels_only_companion_can_be_replaced(sns):
+    a = await sns.start("1", sentinel=True)
+    b = await sns.start("2", join=[a.endpoint])
+    await a.until_signers(2)
+    await sns.stop(b)
+    shutil.rmtree(sns.folder / "sn2")
+    again = await sns.start("2", join=[a.endpoint])
+
+    async def replaced():
+        return set(await a.signers()) == {a.node.address, again.node.address}
+
+    await a.until(replaced)
+
+
+async def test_a_certificate_gives_one_live_signer(sns, caplog):
+    a = await sns.start("1", sentinel=True)
+    counter = await a.deploy()
+    b = await sns.start("2", join=[a.endpoint])
+    await a.until_signers(2)
+    twin = await sns.start("twin", join=[a.endpoint], certificate="2")
+    c = await sns.start("3", join=[a.endpoint])
+    await a.until_signers(3)
+    assert set(await a.signers()) == {sn.node.address for sn in (a, b, c)}
+    await twin.receipt(await twin.submit(to=counter))  # it serves all the same
+    assert "Give each SN a certificate of its own" in caplog.text
 
 
 async def test_sns_find_each_other_again_without_the_one_they_joined(sns):

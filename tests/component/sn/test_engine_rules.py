@@ -22,6 +22,7 @@ from services.sn.adapters.evm_rules import (
     read_genesis,
 )
 from services.sn.adapters.evm_store import Store
+from services.sn.core.admission import Motion
 from tests.component.sn.engine import COUNTER, creation
 
 KEYS = sorted(
@@ -47,7 +48,8 @@ class Copy:
         self.store = Store.open(folder)
         self.chain = load(self.store) or install(self.store, genesis)
 
-    def seal(self, key, transactions=(), *, vote=None, timestamp=0):
+    def seal(self, key, transactions=(), *, vote=None, admit=True, timestamp=0):
+        vote = None if vote is None else Motion(vote, admit)
         decoded = [self.chain.decode_transaction(raw) for raw in transactions]
         change = self.chain.seal(
             key, decoded, timestamp=timestamp, vote=vote, even_empty=True, refuse=refuse
@@ -226,13 +228,28 @@ def test_a_signer_that_votes_itself_out_is_refused(three):
 
 
 def test_a_majority_votes_a_signer_out(three):
-    chain = three[0].chain
+    one, two = three
     for key, left in [(A, [A, B, C]), (B, [A, B])]:
-        draft = chain._build(key, [], 0, None, refuse)
-        three[0].take(resealed(draft, key, coinbase=address(C), nonce=NONCE_DROP))
-        assert three[0].signers() == [address(k) for k in left]
+        two.take(one.seal(key, vote=address(C), admit=False))
+        assert one.signers() == two.signers() == [address(k) for k in left]
     with pytest.raises(ValidationError):
-        three[0].seal(C)
+        one.seal(C)
+
+
+def test_of_two_signers_the_sentinel_alone_admits_and_removes(copies):
+    one, two = copies("one"), copies("two")
+    two.take(one.seal(A, vote=address(B)))
+    two.take(one.seal(B, vote=address(C)))
+    assert two.signers() == [address(A), address(B)], "the other's vote alone admits nobody"
+    two.take(one.seal(B, vote=address(A), admit=False))
+    assert two.signers() == [address(A), address(B)], "nor does it remove the sentinel"
+    two.take(one.seal(A, vote=address(B), admit=False))
+    assert two.signers() == [address(A)]
+    two.take(one.seal(A, vote=address(B)))
+    two.take(one.seal(A, vote=address(D)))
+    assert two.signers() == [address(A), address(B), address(D)]
+    two.take(one.seal(A, vote=address(C)))
+    assert address(C) not in two.signers(), "among three it takes two"
 
 
 def test_a_forged_checkpoint_is_refused(copies, monkeypatch):
