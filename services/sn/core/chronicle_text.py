@@ -7,6 +7,7 @@ from itertools import groupby
 from services.common import sn_api as api
 from services.sn.core.chronicle import Chronicle, Generation, Note, Selection, Totals, totals
 from services.sn.core.nodes import Nodes
+from services.sn.core.verdict import some
 
 DIGITS = 16
 """Of a model's digest that a line shows; ``--json`` has them all."""
@@ -122,9 +123,9 @@ def _terms(terms: api.Terms | None) -> str:
 
 def _totals(counts: Totals) -> str:
     words = [
-        f"{counts.rounds:,} rounds", f"{counts.contributions:,} contributions",
-        f"{_size(counts.merged_bytes)} merged", f"{counts.failovers:,} failovers",
-        f"{counts.drops:,} drops",
+        some(counts.rounds, "round"), some(counts.contributions, "contribution"),
+        f"{_size(counts.merged_bytes)} merged", some(counts.failovers, "failover"),
+        some(counts.drops, "drop"),
     ]  # fmt: skip
     asides = ("joined", "left", "returned", "refused", "reopened")
     return ", ".join(words + [f"{counts.notes.get(kind, 0):,} {kind}" for kind in asides])

@@ -50,15 +50,16 @@ class Verdict:
 
     def line(self) -> str:
         """One line for a person."""
-        signers = f", {_count(len(self.signers), 'signer')}" if self.signers else ""
-        same = f"the same on {_count(len(self.same_on), 'SN')}"
+        signers = f", {some(len(self.signers), 'signer')}" if self.signers else ""
+        same = f"the same on {some(len(self.same_on), 'SN')}"
         left_out = "".join(f"; {words}" for words in self.not_checked)
         return (
-            f"verified: {_count(self.blocks, 'block')}, "
-            f"{_count(self.transactions, 'transaction')}{signers}, "
+            f"verified: {some(self.blocks, 'block')}, "
+            f"{some(self.transactions, 'transaction')}{signers}, "
             f"head {self.head_hash}; {same}{left_out}"
         )
 
 
-def _count(number: int, what: str) -> str:
+def some(number: int, what: str) -> str:
+    """A number of things, e.g. ``1,234 blocks``."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
