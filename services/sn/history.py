@@ -34,7 +34,7 @@ from services.sn.adapters.audit_events import Events
 from services.sn.adapters.audit_reading import read_events
 from services.sn.adapters.audit_run import Audit
 from services.sn.adapters.audit_source import ANSWER_S, CONNECT_S, Endpoint
-from services.sn.api.json_rpc import AUDITORS
+from services.sn.adapters.json_params import AUDITORS
 from services.sn.core.chronicle import Selection, totals
 from services.sn.core.chronicle_text import render
 from services.sn.core.verdict import Verdict, Violation

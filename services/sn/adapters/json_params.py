@@ -5,8 +5,11 @@ from typing import Any
 
 from eth_utils.exceptions import ValidationError
 
+from services.common.ids import NodeKind
 from services.sn.adapters.evm_store import LogRow
 
+AUDITORS = (NodeKind.SN, NodeKind.SWCI, NodeKind.SWOP)
+"""Who may ask from outside: operators and other SNs; SLs have the state API."""
 MAX_LOGS = 10_000
 """Events in one answer to a call from outside."""
 MAX_LOG_BYTES = 8 << 20

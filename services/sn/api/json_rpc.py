@@ -6,12 +6,9 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from services.common.ids import NodeKind
-from services.sn.adapters.json_params import from_outside
+from services.sn.adapters.json_params import AUDITORS, from_outside
 from services.sn.api.access import Sn, Who
 
-AUDITORS = (NodeKind.SN, NodeKind.SWCI, NodeKind.SWOP)
-"""Who may ask: operators and other SNs; SLs have the state API."""
 MOST = 50
 """Calls in one batch."""
 MOST_BYTES = 16 << 20
