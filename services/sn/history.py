@@ -13,6 +13,7 @@ not what it claims to be, 5 no such contract
 import argparse
 import asyncio
 import json
+import os
 import re
 import sys
 import time
@@ -36,7 +37,7 @@ from services.sn.adapters.audit_run import Audit
 from services.sn.adapters.audit_source import ANSWER_S, CONNECT_S, Endpoint
 from services.sn.adapters.json_params import AUDITORS
 from services.sn.core.chronicle import Selection, totals
-from services.sn.core.chronicle_text import render
+from services.sn.core.chronicle_text import printable, render
 from services.sn.core.verdict import Verdict, Violation
 
 TELL_EVERY_S = 5.0
@@ -131,7 +132,7 @@ def _as_json(found: Found, selection: Selection) -> dict[str, object]:
 def complain(error: SwarmError, *, as_json: bool) -> None:
     """Print one line that says what is wrong; an object for a program, too."""
     word = "NOT VERIFIED" if isinstance(error, Violation) else "error"
-    print(f"{word}: {error}", file=sys.stderr)
+    print(f"{word}: {printable(str(error))}", file=sys.stderr)
     if as_json:
         said: dict[str, object] = {"verified": False, "error": str(error), "code": error.code}
         if isinstance(error, Violation):
@@ -252,10 +253,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     try:
         show(asyncio.run(_run(options)), options)
+        sys.stdout.flush()
     except SwarmError as exc:
         complain(exc, as_json=options.json)
         return exc.exit_code
-    except (KeyboardInterrupt, BrokenPipeError):
+    except KeyboardInterrupt:
+        return 1
+    except BrokenPipeError:  # e.g. ``| head``; what is still buffered goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
 

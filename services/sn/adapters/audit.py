@@ -86,6 +86,7 @@ class Auditor:
             self._begin(header)
         elif self._seals is not None:
             self._seals.check(header)
+            self._require_chain(block)
         for check in self._checks:
             check(block, signers)
         self.events.apply(block)
@@ -94,6 +95,14 @@ class Auditor:
         verdict.transactions += len(block.transactions)
         verdict.events = self.events.count
         verdict.head, verdict.head_hash = header.number, f"0x{header.hash.hex()}"
+
+    def _require_chain(self, block: AuditedBlock) -> None:
+        for place, transaction in enumerate(block.transactions):
+            if transaction.chain != self.verdict.chain_id:
+                raise Violation(
+                    block.header.number, f"transaction {place} is for another chain",
+                    transaction.chain, self.verdict.chain_id,
+                )  # fmt: skip
 
     def _begin(self, genesis: Header) -> None:
         nodes = None

@@ -53,12 +53,14 @@ class Header:
         return encoded
 
 
-def read_header(view: Json, number: int) -> Header:
+def read_header(view: object, number: int) -> Header:
     """The header of block ``number`` out of what JSON-RPC gave for it.
 
     Raises:
         Violation: it is another block's, is no header, or has another hash than it says.
     """
+    if not isinstance(view, dict):
+        raise Violation(number, "no block was given for it", shown(view), "a block")
     fields = _encoded(view, number)
     given = take_bytes(view, "hash", number, 32)
     if int.from_bytes(fields[8]) != number:
@@ -93,7 +95,7 @@ def _hashed_forms(fields: tuple[bytes, ...]) -> list[tuple[bytes, ...]]:
     forms = [fields]
     try:
         extra = rlp.decode(fields[_EXTRA])
-    except rlp.exceptions.RLPException:
+    except (rlp.exceptions.RLPException, RecursionError):
         return forms
     if isinstance(extra, list) and len(extra) == 5:
         bare = rlp.encode([*extra[:3], b"", []])

@@ -23,7 +23,7 @@ async def read_events(sn: Endpoint, contract: str, registry: str | None) -> Even
         RemoteError: the SN does not answer.
     """
     registry = registry or await _registry(sn)
-    at = await lookup(sn, registry, contract)
+    at = await lookup(sn, registry, contract, "latest")
     nodes = await _nodes(sn, at)
     events = Events(contract, registry, nodes)
     head = await sn.head("latest")
@@ -56,7 +56,7 @@ async def _nodes(sn: Endpoint, training: str) -> str:
 
 async def _header(sn: Endpoint, number: int) -> Header:
     (view,) = await sn.headers(number, number)
-    return read_header(view or {}, number)
+    return read_header(view, number)
 
 
 async def _blocks(sn: Endpoint, logs: Sequence[Json]) -> dict[int, ledger.Block]:

@@ -65,6 +65,13 @@ def read_block(number: int, view: Json | None, receipts: Sequence[Json] | None) 
     """
     if view is None or receipts is None:
         raise Violation(number, "the block is missing", "nothing", "a block")
+    try:
+        return _read_block(number, view, receipts)
+    except (AttributeError, TypeError, KeyError) as exc:
+        raise Violation(number, f"the block is not as JSON-RPC gives blocks: {exc}") from exc
+
+
+def _read_block(number: int, view: Json, receipts: Sequence[Json]) -> AuditedBlock:
     header = read_header(view, number)
     sent = tuple(
         read_transaction(item, number, place)

@@ -27,14 +27,14 @@ LOOKS, LOOK_S = 20, 0.5
 """How often, and after which pause, to look for what an SN that lags behind does not have yet."""
 
 
-async def lookup(sn: Endpoint, registry: str, name: str) -> str:
+async def lookup(sn: Endpoint, registry: str, name: str, tag: str) -> str:
     """Address of the training contract of that name, as the SN says.
 
     Raises:
         NotFoundError: the SN says that there is none.
     """
     data = f"0x{abi.abi(abi.REGISTRY).call('lookup', name).hex()}"
-    answer = await sn.call("eth_call", {"to": registry, "data": data}, "latest")
+    answer = await sn.call("eth_call", {"to": registry, "data": data}, tag)
     try:
         kind, at, _ = decode(["uint8", "address", "uint64"], take_bytes({"": answer}, "", 0))
     except (DecodingError, Violation) as exc:
@@ -79,8 +79,8 @@ class Audit:
             RemoteError: an SN does not answer, or its chain changed under us.
         """
         await self._stream(0)
-        await lookup(self._first, self._auditor.events.registry, contract)
         tag = "finalized" if self._auditor.is_embedded else "latest"
+        await lookup(self._first, self._auditor.events.registry, contract, tag)
         head = await self._first.head(tag)
         for _ in range(CATCH_UPS):
             await self._up_to(head.number, head.hash)
@@ -117,14 +117,14 @@ class Audit:
 
     async def _stream(self, last: int) -> None:
         """Verify the blocks up to ``last``; the next ones are fetched meanwhile."""
-        begin = self._auditor.verdict.blocks
-        spans = [(n, min(n + BLOCKS - 1, last)) for n in range(begin, last + 1, BLOCKS)]
         fetching: asyncio.Task[_Span] | None = None
         try:
-            for place, span in enumerate(spans):
-                fetched = await (fetching or self._fetch(*span))
-                following = spans[place + 1 : place + 2]
-                fetching = asyncio.create_task(self._fetch(*following[0])) if following else None
+            for first in range(self._auditor.verdict.blocks, last + 1, BLOCKS):
+                fetched = await (fetching or self._fetch(first, last))
+                following = first + BLOCKS
+                fetching = None
+                if following <= last:
+                    fetching = asyncio.create_task(self._fetch(following, last))
                 await asyncio.to_thread(self._verify, fetched)
                 self._tell(self._auditor.verdict.blocks, last + 1)
         finally:
@@ -134,6 +134,7 @@ class Audit:
                     await fetching
 
     async def _fetch(self, first: int, last: int) -> _Span:
+        last = min(first + BLOCKS - 1, last)
         others = [sn for sn in self._others if sn.name not in self._behind]
         blocks, headers = await asyncio.gather(
             self._first.blocks(first, last),
@@ -177,7 +178,7 @@ class Audit:
 
     def _compare(self, name: str, view: Json | None, number: int) -> None:
         try:
-            theirs = f"0x{read_header(view or {}, number).hash.hex()}"
+            theirs = f"0x{read_header(view, number).hash.hex()}"
         except Violation as exc:
             raise Violation(number, f"of {name}: {exc.what}", exc.found, exc.expected) from exc
         ours = self._auditor.verdict.head_hash

@@ -99,7 +99,7 @@ class Endpoint:
         return [(view, await self._receipts(view)) for view in views]
 
     async def _receipts(self, view: Json | None) -> list[Json] | None:
-        sent = (view or {}).get("transactions")
+        sent = view.get("transactions") if isinstance(view, dict) else None
         if not isinstance(sent, list):
             return None
         hashes = [item.get("hash") for item in sent if isinstance(item, dict)]
@@ -107,21 +107,24 @@ class Endpoint:
 
     async def logs(self, first: int, last: int, addresses: Sequence[str]) -> list[Json]:
         """Events of these contracts; asks for fewer blocks where the endpoint wants that."""
+        found: list[Json] = []
+        for start in range(first, last + 1, LOG_BLOCKS):
+            found += await self._logs(start, min(start + LOG_BLOCKS - 1, last), addresses)
+        return found
+
+    async def _logs(self, first: int, last: int, addresses: Sequence[str]) -> list[Json]:
         asked = {"fromBlock": hex(first), "toBlock": hex(last), "address": list(addresses)}
         try:
-            if last - first < LOG_BLOCKS:
-                found: list[Json] = await self.call("eth_getLogs", asked)
-                return found
+            found: list[Json] = await self.call("eth_getLogs", asked)
         except RpcError:
             if first == last:
                 raise
-        middle = min(first + LOG_BLOCKS, last) - 1 if last - first >= LOG_BLOCKS else (
-            (first + last) // 2
-        )  # fmt: skip
-        return [
-            *await self.logs(first, middle, addresses),
-            *await self.logs(middle + 1, last, addresses),
-        ]
+            middle = (first + last) // 2
+            return [
+                *await self._logs(first, middle, addresses),
+                *await self._logs(middle + 1, last, addresses),
+            ]
+        return found
 
     # --- calls
 
@@ -149,9 +152,10 @@ class Endpoint:
         ]
         answers = await self._post(asked if len(asked) > 1 else asked[0])
         listed = answers if isinstance(answers, list) else [answers]
-        by_id = {item.get("id"): item for item in listed if isinstance(item, dict)}
+        by_id = {str(item.get("id")): item for item in listed if isinstance(item, dict)}
         return [
-            await self._result(calls, number, by_id.get(number)) for number in range(len(calls))
+            await self._result(calls, number, by_id.get(str(number)))
+            for number in range(len(calls))
         ]
 
     async def _result(self, calls: Sequence[Call], number: int, answer: Json | None) -> Any:  # noqa: ANN401

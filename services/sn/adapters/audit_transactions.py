@@ -84,6 +84,8 @@ class Transaction:
     nonce: int
     data: bytes
     kind: int
+    chain: int
+    """Id of the chain that it is for; 0: any."""
     raw: bytes
 
     @property
@@ -126,7 +128,10 @@ def read_transaction(view: Json, block: int, place: int) -> Transaction:
         found = f"0x{sender.hex()}" if sender else "no valid signature"
         raise wrong("its sender did not sign it", found, f"0x{claimed.hex()}")
     nonce = take_number(view, "nonce", block)
-    return Transaction(given, claimed, _to(view, block), nonce, unsigned[_input(kind)], kind, raw)
+    return Transaction(
+        hash=given, sender=claimed, to=_to(view, block), nonce=nonce, data=unsigned[_input(kind)],
+        kind=kind, chain=int.from_bytes(unsigned[0] if kind else b"".join(chain)), raw=raw,
+    )  # fmt: skip
 
 
 def _input(kind: int) -> int:

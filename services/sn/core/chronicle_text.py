@@ -46,7 +46,7 @@ class _Names:
 
     def __call__(self, uid: str) -> str:
         node = self._nodes.get(uid)
-        return f"{node.container} ({uid[:8]})" if node and node.container else uid[:8]
+        return f"{printable(node.container)} ({uid[:8]})" if node and node.container else uid[:8]
 
 
 def _generation(generation: Generation, names: _Names) -> Iterator[str]:
@@ -99,11 +99,11 @@ def _notes(notes: Sequence[Note], names: _Names) -> Iterator[str]:
 
 
 def _aside(block: int, kind: str, words: str) -> str:
-    return f"{'':>7}{block:>9}  {kind:<9}  {_printable(words)}".rstrip()
+    return f"{'':>7}{block:>9}  {kind:<9}  {printable(words)}".rstrip()
 
 
-def _printable(words: str) -> str:
-    """Text from the ledger: anybody may have written it, so nothing of it steers a terminal."""
+def printable(words: str) -> str:
+    """Text from elsewhere: anybody may have written it, so nothing of it steers a terminal."""
     return "".join(c if c.isprintable() else "?" for c in words)
 
 

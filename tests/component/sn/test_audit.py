@@ -230,7 +230,7 @@ def another_head(sn):
 
 @lie("summary() of the contract gives another merged digest than its events")
 def the_contracts_own_view(sn):
-    (asked,) = [k for k in sn.answers if "eth_call" in k and json.loads(k)[2] != "latest"]
+    (asked,) = [k for k in sn.answers if "eth_call" in k and json.loads(k)[2] != "finalized"]
     sn.answers[asked] = sn.answers[asked].replace(f"{ROUNDS:064x}", f"{99:064x}")
     return sn.head
 
@@ -320,6 +320,31 @@ async def test_another_sn_that_is_behind_is_said_to_be(sn, recorded):
 # --- who wrote, what was deployed, other contracts
 
 
+@pytest.mark.parametrize("garbage", [None, 7, [], {}, "0x", {"number": []}, [[]]])
+async def test_garbage_is_no_crash(sn, garbage):
+    for number in range(3, sn.head):
+        sn.answers[tape.key("eth_getBlockByNumber", hex(number), True)] = garbage
+    with pytest.raises(Violation, match="block 3: "):
+        await tape.play([sn])
+
+
+@pytest.mark.parametrize("garbage", [7, [], {}, "0x", [{}], [[]], [None]])
+@pytest.mark.parametrize("name", ["transactions", "receipts", "logs", "topics"])
+async def test_garbage_inside_a_block(sn, name, garbage):
+    number = published(sn)
+    receipt = sn.receipts(number)[0]
+    if name == "transactions":
+        sn.block(number)["transactions"] = garbage
+    elif name == "receipts":
+        sn.answers[tape.key("eth_getBlockReceipts", hex(number))] = garbage
+    elif name == "logs":
+        receipt["logs"] = garbage
+    else:
+        receipt["logs"][0]["topics"] = garbage
+    with pytest.raises(Violation, match=f"block {number}: "):
+        await tape.play([sn])
+
+
 def blocks(sn):
     return [read_block(n, sn.block(n), sn.receipts(n)) for n in range(sn.head + 1)]
 
@@ -363,11 +388,11 @@ def test_code_that_this_version_did_not_deploy_is_said(sn):
 
 
 async def test_an_unknown_contract(sn):
-    lookups = [k for k in sn.answers if "eth_call" in k and json.loads(k)[2] == "latest"]
+    lookups = [k for k in sn.answers if "eth_call" in k and json.loads(k)[2] == "finalized"]
     assert len(lookups) == 1
     call = json.loads(lookups[0])[1]
     call["data"] = hexed(audit_run.abi.abi("SwarmRegistry").call("lookup", "nope"))
-    sn.answers[tape.key("eth_call", call, "latest")] = "0x" + "00" * 96
+    sn.answers[tape.key("eth_call", call, "finalized")] = "0x" + "00" * 96
     with pytest.raises(NotFoundError, match="a:1 knows no training contract named 'nope'") as found:
         await tape.play([sn], "--contract", "nope")
     assert found.value.exit_code == 5
