@@ -1,5 +1,6 @@
 """A contract's history as plain text: one line per round, more only where something happened."""
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
@@ -11,6 +12,7 @@ from services.sn.core.verdict import some
 
 DIGITS = 16
 """Of a model's digest that a line shows; ``--json`` has them all."""
+_DIGEST = re.compile("[0-9a-f]{64}")
 PER_LINE = 4
 """Contributors in one line."""
 
@@ -57,11 +59,12 @@ def _generation(generation: Generation, names: _Names) -> Iterator[str]:
             f"{'round':>7}{'block':>9}  {'time (UTC)':<19}  {'leader':<{width}}  "
             f"{'model':<{DIGITS}}  {'size':>9}  contributors x weightage"
         )
-    rest = list(generation.notes)
+    notes, told = generation.notes, 0
     for record, leader in zip(generation.rounds, leaders, strict=True):
-        before = [note for note in rest if note.round <= record.round]
-        rest = rest[len(before) :]
-        yield from _notes(before, names)
+        begin = told
+        while told < len(notes) and notes[told].round <= record.round:
+            told += 1
+        yield from _notes(notes[begin:told], names)
         first, *more = _contributors(record, names)
         head = (
             f"{record.round:>7}{record.block:>9}  {_time(record.time)}  {leader:<{width}}  "
@@ -70,7 +73,7 @@ def _generation(generation: Generation, names: _Names) -> Iterator[str]:
         yield head + first
         yield from (" " * len(head) + line for line in more)
         yield from _troubles(record, names)
-    yield from _notes(rest, names)
+    yield from _notes(notes[told:], names)
 
 
 def _contributors(record: api.RoundRecord, names: _Names) -> list[str]:
@@ -99,7 +102,8 @@ def _notes(notes: Sequence[Note], names: _Names) -> Iterator[str]:
 
 
 def _aside(block: int, kind: str, words: str) -> str:
-    return f"{'':>7}{block:>9}  {kind:<9}  {printable(words)}".rstrip()
+    words = _DIGEST.sub(lambda found: f"{found[0][:DIGITS]}...", printable(words))
+    return f"{'':>7}{block:>9}  {kind:<9}  {words}".rstrip()
 
 
 def printable(words: str) -> str:

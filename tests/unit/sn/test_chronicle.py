@@ -65,7 +65,7 @@ def a_story():
     story.tell(ledger.Dropped(1, 1, 2, B, "digest mismatch\x1b[31m"))
     story.publish(1, A, term=2)
     for _ in range(3):
-        story.tell(ledger.Refused(1, 2, B, "stale-base", "old"))
+        story.tell(ledger.Refused(1, 2, B, "stale-base", f"not {DIGEST}"))
     story.tell(ledger.Left(1, 2, B, "lost"))
     story.tell(ledger.Returned(1, 2, B))
     story.round(2, A, B)
@@ -88,7 +88,7 @@ def test_every_abnormal_event_is_told_where_it_happened():
         "1 11 2023-11-14 22:13:31 sl1 (aaaaaaaa) dddddddddddddddd 2.5 kB sl1 (aaaaaaaa) x1",
         "11 leaders term 1 sl1 (aaaaaaaa): quorum; term 2 sl1 (aaaaaaaa): leader lost",
         "11 dropped bbbbbbbb in term 2: digest mismatch?[31m",
-        "12 refused bbbbbbbb: stale-base: old (3 times)",
+        "12 refused bbbbbbbb: stale-base: not dddddddddddddddd... (3 times)",
         "15 left bbbbbbbb: lost",
         "16 returned bbbbbbbb",
         "2 21 2023-11-14 22:13:41 sl1 (aaaaaaaa) dddddddddddddddd 2.5 kB "
