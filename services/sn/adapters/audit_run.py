@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 
-from services.common.errors import NotFoundError, RemoteError
+from services.common.errors import NotFoundError, RemoteError, SwarmError
 from services.common.sn_api import RoundRecord
 from services.sn.adapters import abi
 from services.sn.adapters.audit import Auditor, check_summary
@@ -130,7 +130,7 @@ class Audit:
         finally:
             if fetching is not None:
                 fetching.cancel()
-                with suppress(asyncio.CancelledError, RemoteError, Violation):
+                with suppress(asyncio.CancelledError, SwarmError):
                     await fetching
 
     async def _fetch(self, first: int, last: int) -> _Span:

@@ -45,6 +45,8 @@ class Tape:
 
     def __init__(self, answers):
         self.answers = copy.deepcopy(answers)
+        self.unknown = set()
+        """Methods that this SN does not have."""
 
     def block(self, number, *, full=True):
         return self.answers[key("eth_getBlockByNumber", hex(number), full)]
@@ -57,6 +59,9 @@ class Tape:
         return int(self.answers[key("eth_getBlockByNumber", "finalized", False)]["number"], 16)
 
     def answer(self, call):
+        if call["method"] in self.unknown:
+            error = {"code": -32601, "message": "no such method"}
+            return {"jsonrpc": "2.0", "id": call["id"], "error": error}
         asked = key(call["method"], *call["params"])
         if asked not in self.answers and call["params"][1:] == [False]:  # another SN's headers
             asked = key(call["method"], call["params"][0], True)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 
+import httpx
 import pytest
 import rlp
 from eth.consensus.clique._utils import sign_block_header
@@ -385,6 +386,33 @@ def test_code_that_this_version_did_not_deploy_is_said(sn):
     auditor.finish()
     (words,) = auditor.verdict.not_checked
     assert words.startswith(f"SwarmRegistry at {events.registry} was not deployed from")
+
+
+async def test_a_client_without_receipts_by_block(sn):
+    for number in range(sn.head + 1):
+        for receipt in sn.receipts(number):
+            asked = tape.key("eth_getTransactionReceipt", receipt["transactionHash"])
+            sn.answers[asked] = receipt
+    sn.unknown.add("eth_getBlockReceipts")
+    assert (await tape.play([sn])).verdict.head == sn.head
+
+
+async def test_events_are_asked_for_in_as_few_blocks_as_the_client_wants():
+    asked = []
+
+    def answer(request):
+        (query,) = json.loads(request.content)["params"]
+        first, last = int(query["fromBlock"], 16), int(query["toBlock"], 16)
+        asked.append((first, last))
+        if last - first > 700:
+            error = {"code": -32000, "message": "too many"}
+            return httpx.Response(200, json={"id": 0, "error": error})
+        return httpx.Response(200, json={"id": 0, "result": list(range(first, last + 1))})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+        found = await audit_source.Endpoint("a:1", http).logs(0, 4500, ["0x1"])
+    assert found == list(range(4501))
+    assert asked[:4] == [(0, 1999), (0, 999), (0, 499), (500, 999)]
 
 
 async def test_an_unknown_contract(sn):
