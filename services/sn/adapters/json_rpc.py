@@ -10,19 +10,25 @@ from eth.abc import BlockHeaderAPI, SignedTransactionAPI, StateAPI
 from eth.exceptions import HeaderNotFound, PyEVMError, Revert, TransactionNotFound
 from eth.vm.spoof import SpoofTransaction
 from eth_typing import Address, BlockNumber, Hash32
+from eth_utils.address import to_checksum_address
 from eth_utils.exceptions import ValidationError
 
 from services.common.errors import ChainUnavailableError
 from services.sn.adapters.evm_node import EvmNode
 from services.sn.adapters.evm_rules import TRANSACTION_GAS_CAP
-from services.sn.adapters.evm_store import LogRow
+from services.sn.adapters.json_params import chosen, plain, unhex
+from services.sn.adapters.json_params import number as number
 from services.sn.adapters.json_views import (
     Json,
+    block_receipts,
     block_view,
     hexed,
     hexed32,
     log_view,
+    proof_view,
     receipt_view,
+    snapshot_view,
+    transaction_at,
     transaction_view,
 )
 
@@ -30,13 +36,20 @@ READ_METHODS = frozenset(
     {
         "web3_clientVersion",
         "net_version",
+        "net_listening",
+        "net_peerCount",
         "eth_chainId",
         "eth_syncing",
         "eth_accounts",
         "eth_blockNumber",
         "eth_getBlockByNumber",
         "eth_getBlockByHash",
+        "eth_getBlockTransactionCountByNumber",
+        "eth_getBlockTransactionCountByHash",
+        "eth_getBlockReceipts",
         "eth_getTransactionByHash",
+        "eth_getTransactionByBlockNumberAndIndex",
+        "eth_getTransactionByBlockHashAndIndex",
         "eth_getTransactionReceipt",
         "eth_getTransactionCount",
         "eth_getLogs",
@@ -45,9 +58,12 @@ READ_METHODS = frozenset(
         "eth_getCode",
         "eth_getBalance",
         "eth_getStorageAt",
+        "eth_getProof",
         "eth_gasPrice",
         "eth_maxPriorityFeePerGas",
         "eth_feeHistory",
+        "clique_getSigners",
+        "clique_getSnapshot",
     }
 )
 """Methods that change nothing."""
@@ -60,9 +76,13 @@ LATEST = ("latest", "pending")
 FINAL = ("safe", "finalized")
 """Tags of the newest block that a quorum of the signers accepted."""
 ZERO = bytes(20)
+HASH_DIGITS = 66
+"""Characters of a block hash in ``0x`` hex."""
 ESTIMATE_MARGIN = 1.1
 MAX_FEE_HISTORY = 1024
 MAX_PERCENTILES = 100
+MAX_PROOFS = 100
+"""Slots of one ``eth_getProof``."""
 
 Params = Sequence[Any]
 
@@ -114,6 +134,12 @@ class JsonRpc:
     def _net_version(self) -> str:
         return str(self._node.chain.chain_id)
 
+    def _net_listening(self) -> bool:
+        return True
+
+    def _net_peerCount(self) -> str:  # noqa: N802 - JSON-RPC's name
+        return hex(len(self._node._linked))
+
     def _eth_chainId(self) -> str:  # noqa: N802 - JSON-RPC's name
         return hex(self._node.chain.chain_id)
 
@@ -160,18 +186,45 @@ class JsonRpc:
         wanted = 0 if tag == "earliest" else number(tag)
         return self._node.chain.get_canonical_block_header_by_number(BlockNumber(wanted))
 
-    def _eth_getBlockByNumber(self, tag: object, full: bool = False) -> Json | None:  # noqa: N802
+    def _known(self, tag: object) -> BlockHeaderAPI | None:
+        """The header of a block that may not exist."""
         try:
-            return block_view(self._node.chain, self._header(tag), full=full)
+            return self._header(tag)
         except HeaderNotFound:
             return None
 
+    def _eth_getBlockByNumber(self, tag: object, full: bool = False) -> Json | None:  # noqa: N802
+        header = self._known(tag)
+        return None if header is None else block_view(self._node.chain, header, full=full)
+
     def _eth_getBlockByHash(self, block_hash: str, full: bool = False) -> Json | None:  # noqa: N802
-        try:
-            header = self._node.chain.get_block_header_by_hash(Hash32(unhex(block_hash)))
-        except HeaderNotFound:
+        return self._eth_getBlockByNumber({"blockHash": block_hash}, full)
+
+    def _eth_getBlockTransactionCountByNumber(self, tag: object) -> str | None:  # noqa: N802
+        block = self._eth_getBlockByNumber(tag)
+        return None if block is None else hex(len(block["transactions"]))
+
+    def _eth_getBlockTransactionCountByHash(self, block_hash: str) -> str | None:  # noqa: N802
+        return self._eth_getBlockTransactionCountByNumber({"blockHash": block_hash})
+
+    def _eth_getBlockReceipts(self, tag: object) -> list[Json] | None:  # noqa: N802
+        if isinstance(tag, str) and len(tag) == HASH_DIGITS:
+            tag = {"blockHash": tag}
+        header = self._known(tag)
+        return None if header is None else block_receipts(self._node.chain, header)
+
+    def _eth_getTransactionByBlockNumberAndIndex(  # noqa: N802
+        self, tag: object, place: object
+    ) -> Json | None:
+        header = self._known(tag)
+        if header is None:
             return None
-        return block_view(self._node.chain, header, full=full)
+        return transaction_at(self._node.chain, header, number(place))
+
+    def _eth_getTransactionByBlockHashAndIndex(  # noqa: N802
+        self, block_hash: str, place: object
+    ) -> Json | None:
+        return self._eth_getTransactionByBlockNumberAndIndex({"blockHash": block_hash}, place)
 
     def _eth_getTransactionByHash(self, wanted: str) -> Json | None:  # noqa: N802
         chain = self._node.chain
@@ -205,10 +258,7 @@ class JsonRpc:
         else:
             first = self._number(query.get("fromBlock"))
             last = self._number(query.get("toBlock"))
-        addresses = {unhex(each) for each in listed(query.get("address"))}
-        topics = [{unhex(each) for each in listed(wanted)} for wanted in query.get("topics") or ()]
-        rows = self._node.chain.store.logs(first, last)
-        return [log_view(row) for row in rows if _matches(row, addresses, topics)]
+        return [log_view(row) for row in chosen(self._node.chain.store.logs(first, last), query)]
 
     def _number(self, tag: object) -> int:
         head = self._node.chain.head.block_number
@@ -217,6 +267,16 @@ class JsonRpc:
         if tag in FINAL:
             return self._node.decisions.final.block_number
         return 0 if tag == "earliest" else min(number(tag), head + 1)
+
+    # --- who may seal ---------------------------------------------------------------------
+
+    def _clique_getSigners(self, tag: object = "latest") -> list[str]:  # noqa: N802
+        signers = self._node.chain.signers_after(self._header(tag)).get_sorted_signers()
+        return [to_checksum_address(signer) for signer in signers]
+
+    def _clique_getSnapshot(self, tag: object = "latest") -> Json:  # noqa: N802
+        header = self._header(tag)
+        return snapshot_view(header, self._node.chain.signers_after(header))
 
     # --- state ----------------------------------------------------------------------------
 
@@ -231,6 +291,14 @@ class JsonRpc:
 
     def _eth_getStorageAt(self, address: str, slot: object, tag: object = "latest") -> str:  # noqa: N802
         return hexed32(self._state(tag).get_storage(Address(unhex(address)), number(slot)))
+
+    def _eth_getProof(  # noqa: N802 - JSON-RPC's name
+        self, address: str, slots: Sequence[object], tag: object = "latest"
+    ) -> Json:
+        if len(slots) > MAX_PROOFS:
+            raise ValueError(f"at most {MAX_PROOFS} slots in one call")
+        wanted = [number(slot) for slot in slots]
+        return proof_view(self._node.chain, self._header(tag), Address(unhex(address)), wanted)
 
     def _eth_call(self, call: Mapping[str, Any], tag: object = "latest") -> str:
         header = self._header(tag)
@@ -271,54 +339,3 @@ def _failed(code: int, message: str, data: str | None = None) -> Json:
     if data is not None:
         error["data"] = data
     return {"jsonrpc": "2.0", "error": error}
-
-
-def _matches(row: LogRow, addresses: set[bytes], topics: list[set[bytes]]) -> bool:
-    if addresses and row.address not in addresses:
-        return False
-    if len(row.topics) < 32 * len(topics):
-        return False
-    return all(
-        not wanted or row.topics[32 * k : 32 * k + 32] in wanted for k, wanted in enumerate(topics)
-    )
-
-
-def plain(value: object) -> object:
-    """A parameter as JSON has it: web3 hands bytes, tuples and numbers through in process."""
-    if isinstance(value, bytes | bytearray):
-        return hexed(bytes(value))
-    if isinstance(value, Mapping):
-        return {name: plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value
-
-
-def number(value: object) -> int:
-    """A number in ``0x`` hex, or one from web3 as it is.
-
-    Raises:
-        TypeError: it is neither.
-        ValueError: it is not hex.
-    """
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise TypeError(f"{value!r} is not a number")
-    return int(value, 16) if isinstance(value, str) else value
-
-
-def unhex(value: object) -> bytes:
-    """Bytes from ``0x`` hex.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if not isinstance(value, str) or not value.startswith(("0x", "0X")):
-        raise ValueError(f"{value!r} is not 0x hex")
-    return bytes.fromhex(value[2:])
-
-
-def listed(value: object) -> list[Any]:
-    """A filter field: nothing, one, or a list."""
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list | tuple) else [value]

@@ -3,15 +3,20 @@
 Runs on the chain's thread. Numbers are ``0x`` hex without leading zeros, bytes are ``0x`` hex.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import rlp
 from eth._utils.address import generate_contract_address
 from eth.abc import BlockHeaderAPI, ReceiptAPI, SignedTransactionAPI
-from eth.exceptions import ReceiptNotFound, TransactionNotFound
+from eth.consensus.clique.datatypes import Snapshot, VoteAction
+from eth.exceptions import TransactionNotFound
+from eth.rlp.accounts import Account
 from eth.vm.forks.prague.blocks import PragueBlockHeader
-from eth_typing import BlockNumber, Hash32
+from eth_typing import Address, Hash32
 from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+from trie.hexary import HexaryTrie
 
 from services.sn.adapters.evm_chain import SwarmChain
 from services.sn.adapters.evm_store import LogRow
@@ -19,6 +24,8 @@ from services.sn.adapters.evm_store import LogRow
 Json = dict[str, Any]
 
 BLOOM_BYTES = 256
+HASHED = 32
+"""Trie nodes of fewer bytes have no hash: they are part of the node above."""
 
 
 def hexed(value: bytes) -> str:
@@ -95,51 +102,83 @@ def log_view(row: LogRow) -> Json:
 
 
 def receipt_view(chain: SwarmChain, transaction_hash: Hash32) -> Json | None:
-    """The receipt of a transaction on the canonical chain, or None.
-
-    A failed one has ``revertReason`` (as Besu's receipts do) where this process executed it.
-    """
+    """The receipt of a transaction on the canonical chain, or None."""
     try:
         number, place = chain.get_canonical_transaction_index(transaction_hash)
-        transaction = chain.get_canonical_transaction_by_index(number, place)
-        receipt = chain.get_transaction_receipt_by_index(number, place)
-        before = _used_before(chain, number, place)
-    except (TransactionNotFound, ReceiptNotFound):
+    except TransactionNotFound:
         return None
-    header = chain.get_canonical_block_header_by_number(number)
+    receipts = block_receipts(chain, chain.get_canonical_block_header_by_number(number), place)
+    return receipts[0] if receipts else None
+
+
+def block_receipts(
+    chain: SwarmChain, header: BlockHeaderAPI, only: int | None = None
+) -> list[Json]:
+    """The receipts of a canonical block's transactions, in order; none of another block.
+
+    A failed one has ``revertReason`` (as Besu's receipts do) where this process executed it.
+
+    Args:
+        chain: where to read.
+        header: of the block.
+        only: leave out all but the transaction with this index.
+    """
+    if chain.get_canonical_block_hash(header.block_number) != header.hash:
+        return []
+    block = chain.get_block_by_header(header)
+    logs: dict[bytes, list[Json]] = {}
+    for row in chain.store.logs(header.block_number, header.block_number):
+        logs.setdefault(row.tx, []).append(log_view(row))
+    views: list[Json] = []
+    used = 0
+    receipts = block.get_receipts(chain.chaindb)
+    for place, (sent, receipt) in enumerate(zip(block.transactions, receipts, strict=True)):
+        if only is None or place == only:
+            view = _receipt_view(chain, header, place, sent, receipt)
+            view["gasUsed"], view["logs"] = hex(receipt.gas_used - used), logs.get(sent.hash, [])
+            views.append(view)
+        used = receipt.gas_used
+    return views
+
+
+def _receipt_view(
+    chain: SwarmChain,
+    header: BlockHeaderAPI,
+    place: int,
+    sent: SignedTransactionAPI,
+    receipt: ReceiptAPI,
+) -> Json:
     succeeded = receipt.state_root == b"\x01"
-    created = None
-    if not transaction.to:
-        created = generate_contract_address(transaction.sender, transaction.nonce)
-    view = {
-        "transactionHash": hexed(transaction_hash),
+    created = None if sent.to else generate_contract_address(sent.sender, sent.nonce)
+    view: Json = {
+        "transactionHash": hexed(sent.hash),
         "transactionIndex": hex(place),
         "blockHash": hexed(header.hash),
-        "blockNumber": hex(number),
-        "from": to_checksum_address(transaction.sender),
-        "to": to_checksum_address(transaction.to) if transaction.to else None,
+        "blockNumber": hex(header.block_number),
+        "from": to_checksum_address(sent.sender),
+        "to": to_checksum_address(sent.to) if sent.to else None,
         "contractAddress": to_checksum_address(created) if created else None,
         "cumulativeGasUsed": hex(receipt.gas_used),
-        "gasUsed": hex(receipt.gas_used - before),
         "effectiveGasPrice": "0x0",
-        "type": hex(getattr(transaction, "type_id", None) or 0),
+        "type": hex(getattr(sent, "type_id", None) or 0),
         "status": "0x1" if succeeded else "0x0",
-        "logs": [log_view(r) for r in chain.store.logs(number, number) if r.tx == transaction_hash],
         "logsBloom": _bloom(receipt),
     }
-    if not succeeded and transaction_hash in chain.reverts:
-        view["revertReason"] = hexed(chain.reverts[transaction_hash])
+    if not succeeded and sent.hash in chain.reverts:
+        view["revertReason"] = hexed(chain.reverts[sent.hash])
     return view
-
-
-def _used_before(chain: SwarmChain, number: BlockNumber, place: int) -> int:
-    if place == 0:
-        return 0
-    return chain.get_transaction_receipt_by_index(number, place - 1).gas_used
 
 
 def _bloom(carrier: BlockHeaderAPI | ReceiptAPI) -> str:
     return hexed(carrier.bloom.to_bytes(BLOOM_BYTES, "big"))
+
+
+def transaction_at(chain: SwarmChain, header: BlockHeaderAPI, place: int) -> Json | None:
+    """The transaction with this index in a block, or None."""
+    transactions = chain.get_block_by_header(header).transactions
+    if not 0 <= place < len(transactions):
+        return None
+    return transaction_view(transactions[place], chain.chain_id, header, place)
 
 
 def block_view(chain: SwarmChain, header: BlockHeaderAPI, *, full: bool) -> Json:
@@ -179,3 +218,60 @@ def block_view(chain: SwarmChain, header: BlockHeaderAPI, *, full: bool) -> Json
         "withdrawals": [],
         "transactions": transactions,
     }
+
+
+def snapshot_view(header: BlockHeaderAPI, snapshot: Snapshot) -> Json:
+    """Who may seal after a block, and the votes under way, as geth shows them."""
+    return {
+        "number": header.block_number,
+        "hash": hexed(header.hash),
+        "signers": {to_checksum_address(signer): {} for signer in snapshot.get_sorted_signers()},
+        "votes": [
+            {
+                "signer": to_checksum_address(vote.signer),
+                "block": vote.block_number,
+                "address": to_checksum_address(vote.subject),
+                "authorize": vote.action is VoteAction.NOMINATE,
+            }
+            for vote in sorted(snapshot.votes)
+        ],
+        "tally": {
+            to_checksum_address(subject): {
+                "authorize": tally.action is VoteAction.NOMINATE,
+                "votes": tally.votes,
+            }
+            for subject, tally in snapshot.tallies.items()
+        },
+    }
+
+
+def proof_view(
+    chain: SwarmChain, header: BlockHeaderAPI, address: Address, slots: Sequence[int]
+) -> Json:
+    """An account and some of its storage, with Merkle proofs under the block's state root."""
+    accounts = HexaryTrie(chain.store, header.state_root)
+    found = accounts.get(keccak(address))
+    account: Account = rlp.decode(found, sedes=Account) if found else Account()
+    storage = HexaryTrie(chain.store, account.storage_root)
+    return {
+        "address": to_checksum_address(address),
+        "balance": hex(account.balance),
+        "nonce": hex(account.nonce),
+        "codeHash": hexed(account.code_hash),
+        "storageHash": hexed(account.storage_root),
+        "accountProof": _proof(accounts, keccak(address)),
+        "storageProof": [_slot_proof(storage, slot) for slot in slots],
+    }
+
+
+def _slot_proof(storage: HexaryTrie, slot: int) -> Json:
+    key = keccak(slot.to_bytes(32, "big"))
+    found = storage.get(key)
+    value = rlp.decode(found, sedes=rlp.sedes.big_endian_int) if found else 0
+    return {"key": hex(slot), "value": hex(value), "proof": _proof(storage, key)}
+
+
+def _proof(trie: HexaryTrie, key: bytes) -> list[str]:
+    """The nodes on the way to ``key``; short ones are part of the node above."""
+    nodes = [rlp.encode(node) for node in trie.get_proof(key)]  # type: ignore[no-untyped-call]
+    return [hexed(node) for place, node in enumerate(nodes) if place == 0 or len(node) >= HASHED]

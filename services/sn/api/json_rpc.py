@@ -1,17 +1,20 @@
 """``/eth``: read-only JSON-RPC 2.0, so that standard Ethereum tools can inspect the chain."""
 
+import json
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from services.common.ids import NodeKind
+from services.sn.adapters.json_params import AUDITORS, from_outside
 from services.sn.api.access import Sn, Who
 
-AUDITORS = (NodeKind.SN, NodeKind.SWCI, NodeKind.SWOP)
-"""Who may ask: operators and other SNs; SLs have the state API."""
 MOST = 50
 """Calls in one batch."""
+MOST_BYTES = 16 << 20
+"""Answers of one batch together; more are refused."""
+TOO_MUCH = -32005
+"""EIP-1474: limit exceeded."""
 PARSE_ERROR, INVALID_REQUEST = -32700, -32600
 
 
@@ -20,17 +23,40 @@ def router(sn: Sn) -> APIRouter:
     routes = APIRouter(tags=["chain"])
 
     @routes.post("/eth")
-    async def answer(request: Request, who: Who) -> JSONResponse:
+    async def answer(request: Request, who: Who) -> Response:
         who.require(*AUDITORS)
         try:
             asked = await request.json()
         except ValueError:
             return JSONResponse(_error(None, PARSE_ERROR, "not JSON"))
         if isinstance(asked, list) and 0 < len(asked) <= MOST:
-            return JSONResponse([await _one(sn, item) for item in asked])
-        return JSONResponse(await _one(sn, asked))
+            return _as_json(b"[" + b",".join(await _batch(sn, asked)) + b"]")
+        return _as_json(_text(await _one(sn, asked)))
 
     return routes
+
+
+async def _batch(sn: Sn, asked: list[object]) -> list[bytes]:
+    """The answers, in order; once they are too many bytes together, the rest is refused."""
+    answers: list[bytes] = []
+    size = 0
+    for item in asked:
+        if size > MOST_BYTES:
+            number = item.get("id") if isinstance(item, dict) else None
+            words = f"the answers before are over {MOST_BYTES >> 20} MiB: ask for less in a batch"
+            answers.append(_text(_error(number, TOO_MUCH, words)))
+            continue
+        answers.append(_text(await _one(sn, item)))
+        size += len(answers[-1])
+    return answers
+
+
+def _text(answer: dict[str, Any]) -> bytes:
+    return json.dumps(answer, separators=(",", ":")).encode()
+
+
+def _as_json(text: bytes) -> Response:
+    return Response(text, media_type="application/json")
 
 
 async def _one(sn: Sn, asked: object) -> dict[str, Any]:
@@ -39,7 +65,7 @@ async def _one(sn: Sn, asked: object) -> dict[str, Any]:
     params = asked.get("params", [])
     if not isinstance(params, list):
         return _error(asked.get("id"), INVALID_REQUEST, "params must be a list")
-    found = await sn.rpc(asked["method"], params)
+    found = await sn.rpc(asked["method"], from_outside(asked["method"], params))
     return {**found, "jsonrpc": "2.0", "id": asked.get("id")}
 
 

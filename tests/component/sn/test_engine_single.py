@@ -157,7 +157,13 @@ async def test_every_read_method_answers(sn):
     params = {
         "eth_getBlockByNumber": ["0x1", True],
         "eth_getBlockByHash": [block, False],
+        "eth_getBlockTransactionCountByNumber": ["0x1"],
+        "eth_getBlockTransactionCountByHash": [block],
+        "eth_getBlockReceipts": ["0x1"],
         "eth_getTransactionByHash": [sent],
+        "eth_getTransactionByBlockNumberAndIndex": ["0x1", "0x0"],
+        "eth_getTransactionByBlockHashAndIndex": [block, "0x0"],
+        "eth_getProof": [counter, ["0x0"], "0x1"],
         "eth_getTransactionReceipt": [sent],
         "eth_getTransactionCount": [account, "latest"],
         "eth_getLogs": [{"fromBlock": "0x0"}],
