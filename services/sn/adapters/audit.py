@@ -3,8 +3,6 @@
 Memory does not grow with the chain: of every block only what later ones need is kept.
 """
 
-from collections.abc import Callable, Sequence
-
 from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 from eth_utils.address import to_checksum_address
@@ -13,6 +11,7 @@ from services.common import sn_api as api
 from services.common.errors import ConfigError
 from services.common.ids import NO_DIGEST
 from services.sn.adapters import abi
+from services.sn.adapters.audit_certificates import check_certificate
 from services.sn.adapters.audit_events import Events
 from services.sn.adapters.audit_headers import Header, check_link
 from services.sn.adapters.audit_roots import AuditedBlock
@@ -20,12 +19,6 @@ from services.sn.adapters.audit_seals import Seals, is_embedded
 from services.sn.adapters.audit_transactions import created_by
 from services.sn.core.training import Training
 from services.sn.core.verdict import Verdict, Violation
-
-BlockCheck = Callable[[AuditedBlock, Sequence[str]], None]
-"""A further check of a block, given the accounts that might seal it; raises :class:`Violation`.
-
-For example: that a majority of these accounts confirmed the block.
-"""
 
 SUMMARY = (
     "uint32", "uint8", "uint32", "uint32", "bytes16", "uint32", "bytes32", "bool", "uint32",
@@ -47,16 +40,13 @@ class Auditor:
         contract: name of the contract whose history to keep.
         registry: address of the SwarmRegistry; only a chain of the embedded engine says itself
             where it is.
-        checks: further checks of every block.
     """
 
-    def __init__(
-        self, contract: str, registry: str | None = None, checks: Sequence[BlockCheck] = ()
-    ) -> None:
+    def __init__(self, contract: str, registry: str | None = None) -> None:
         self.verdict = Verdict()
         self._contract = contract
         self._registry = registry
-        self._checks = checks
+        self._genesis = b""
         self._previous: Header | None = None
         self._seals: Seals | None = None
         self._events: Events | None = None
@@ -72,8 +62,12 @@ class Auditor:
         """Whether the embedded engine made the chain."""
         return self._seals is not None
 
-    def add(self, block: AuditedBlock) -> None:
+    def add(self, block: AuditedBlock, certificate: object = None) -> None:
         """Verify the next block and take in its events.
+
+        Args:
+            block: the next one.
+            certificate: the votes that made it final, as an SN shows them.
 
         Raises:
             Violation: it breaks a rule.
@@ -81,14 +75,13 @@ class Auditor:
         """
         header, verdict = block.header, self.verdict
         check_link(header, self._previous)
-        signers = self._seals.signers if self._seals is not None and self._checks else []
         if self._previous is None:
             self._begin(header)
         elif self._seals is not None:
+            signers, sentinel = self._seals.signers, self._seals.genesis_signer
             self._seals.check(header)
+            check_certificate(header, certificate, self._genesis, signers, sentinel)
             self._require_chain(block)
-        for check in self._checks:
-            check(block, signers)
         self.events.apply(block)
         self._previous = header
         verdict.blocks += 1
@@ -106,6 +99,7 @@ class Auditor:
 
     def _begin(self, genesis: Header) -> None:
         nodes = None
+        self._genesis = genesis.hash
         if is_embedded(genesis):
             self._seals = Seals(genesis)
             signer = self._seals.genesis_signer

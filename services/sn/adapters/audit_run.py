@@ -14,7 +14,7 @@ from services.sn.adapters import abi
 from services.sn.adapters.audit import Auditor, check_summary
 from services.sn.adapters.audit_headers import Json, read_header, take_bytes
 from services.sn.adapters.audit_roots import read_block
-from services.sn.adapters.audit_source import BLOCKS, Endpoint
+from services.sn.adapters.audit_source import BLOCKS, Answered, Endpoint
 from services.sn.core.training import Training
 from services.sn.core.verdict import Violation
 
@@ -49,7 +49,7 @@ class _Span:
     """Some blocks that follow each other, as the SNs gave them."""
 
     first: int
-    blocks: list[tuple[Json | None, Sequence[Json] | None]]
+    blocks: list[Answered]
     headers: dict[str, list[Json | None]]
     """Of the other SNs, by name."""
 
@@ -169,9 +169,9 @@ class Audit:
 
     def _verify(self, span: _Span) -> None:
         """Runs on a thread, so that the next blocks arrive meanwhile."""
-        for place, (view, receipts) in enumerate(span.blocks):
+        for place, (view, receipts, certificate) in enumerate(span.blocks):
             number = span.first + place
-            self._auditor.add(read_block(number, view, receipts))
+            self._auditor.add(read_block(number, view, receipts), certificate)
             for name, headers in span.headers.items():
                 if place < len(headers):
                     self._compare(name, headers[place], number)

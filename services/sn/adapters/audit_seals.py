@@ -9,7 +9,7 @@ from eth_utils.address import to_checksum_address
 from eth_utils.exceptions import ValidationError
 
 from services.sn.adapters.audit_headers import Header
-from services.sn.adapters.evm_rules import Clique, Context, read_genesis, signer_of
+from services.sn.adapters.evm_rules import Clique, Context, HeadDB, read_genesis, signer_of
 from services.sn.core.verdict import Violation
 
 FIELDS = 21
@@ -32,7 +32,9 @@ class Seals:
             self.genesis_signer, self.chain_id = read_genesis(self._previous)
         except ValidationError as exc:
             raise Violation(0, str(exc)) from exc
-        self._context = Context(AtomicDB())
+        headers = HeadDB(AtomicDB())
+        headers.persist_header(self._previous)
+        self._context = Context(headers.db)
         self._clique = Clique(self._context)
         self._signers = self._after(self._previous)
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 import rlp
 from eth._utils.rlp import validate_imported_block_unchanged
@@ -92,6 +93,11 @@ class SwarmChain(Chain):
     def head(self) -> BlockHeaderAPI:
         """Header of the newest canonical block."""
         return self.get_canonical_head()
+
+    @cached_property
+    def genesis_hash(self) -> Hash32:
+        """Hash of block 0."""
+        return self.get_canonical_block_hash(BlockNumber(0))
 
     def total_difficulty(self, block_hash: Hash32) -> int:
         """Sum of the difficulties from genesis to this block."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import rlp
 from eth.abc import BlockAPI, BlockHeaderAPI
 from eth_keys.datatypes import PrivateKey
-from eth_typing import Address, BlockNumber
+from eth_typing import Address
 from eth_utils.exceptions import ValidationError
 from rlp.sedes import List, big_endian_int, binary
 
@@ -83,7 +83,6 @@ class Decisions:
         self._chain = chain
         self._key = key
         self._me = Address(key.public_key.to_canonical_address())
-        self._genesis = chain.get_canonical_block_hash(BlockNumber(0))
         self._certificate: list[Vote] = []
         self._proposals: dict[bytes, BlockAPI] = {}
         self._early: set[bytes] = set()
@@ -280,7 +279,7 @@ class Decisions:
                 outcome.votes.append(vote)
 
     def _count(self, opened: Agreement, vote: Vote) -> bool:
-        signer = vote.signer(self._genesis)
+        signer = vote.signer(self._chain.genesis_hash)
         if opened.contradicts(signer, vote.accepted):
             log.error(
                 "chain: SN 0x%s voted for two blocks with number %d in one ballot: its data folder "
@@ -329,7 +328,7 @@ class Decisions:
                 outcome.votes.append(vote)
 
     def _own_vote(self, opened: Agreement, accepted: Accepted) -> Vote:
-        return cast(self._key, self._genesis, opened.number, accepted)
+        return cast(self._key, self._chain.genesis_hash, opened.number, accepted)
 
     def _finish(self, decided: Accepted, outcome: Outcome) -> None:
         block = self._proposals[decided.block]
@@ -371,7 +370,12 @@ class Decisions:
         parent = self._chain.get_block_header_by_hash(ours.parent_hash)
         signers = self._chain.signers_after(parent).get_sorted_signers()
         if certifies(
-            votes, block.number, block.hash, self._genesis, signers, self._chain.genesis_signer
+            votes,
+            block.number,
+            block.hash,
+            self._chain.genesis_hash,
+            signers,
+            self._chain.genesis_signer,
         ):
             log.error(
                 "chain: block %d is final as 0x%s here and as 0x%s elsewhere: signers voted twice. "

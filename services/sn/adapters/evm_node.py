@@ -120,7 +120,8 @@ class EvmNode:
         self.catching_up = False
         """Whether a linked SN is ahead and its blocks are on their way: no sealing meanwhile."""
         self._mine = mine
-        self._linked: frozenset[Address] = frozenset()
+        self.linked: frozenset[Address] = frozenset()
+        """Accounts of the SNs that this one has a live link to."""
         self._wanting: frozenset[Address] = frozenset()
         self._holders: dict[bytes, str] = {}
         self._doubles: set[tuple[bytes, bytes]] = set()
@@ -203,7 +204,7 @@ class EvmNode:
             wanting: those of them that want to be signers.
             holders: of the certificate that each account was last seen with, this SN's included.
         """
-        self._linked = frozenset(linked)
+        self.linked = frozenset(linked)
         self._wanting = frozenset(wanting)
         self._holders = dict(holders)
         self.wake()
@@ -316,9 +317,9 @@ class EvmNode:
 
     def _plan(self) -> _Plan:
         opened = self.decisions.open
-        idle = self._linked - self._wanting
+        idle = self.linked - self._wanting
         decision = turn(
-            opened.number, opened.signers, self.address, self._linked, self.chain.genesis_signer,
+            opened.number, opened.signers, self.address, self.linked, self.chain.genesis_signer,
             idle,
         )  # fmt: skip
         if not self._mine:
@@ -345,7 +346,7 @@ class EvmNode:
             for vote in snapshot.votes
             if vote.signer == self.address
         }
-        linked = {self.address, *self._linked}
+        linked = {self.address, *self.linked}
         self._complain(snapshot, linked)
         due = motions(snapshot.signers, linked, self._wanting, self._holders)
         return next((motion for motion in due if motion not in voted), None)

@@ -22,6 +22,7 @@ from services.sn.adapters.json_views import (
     Json,
     block_receipts,
     block_view,
+    certificate_view,
     hexed,
     hexed32,
     log_view,
@@ -64,6 +65,7 @@ READ_METHODS = frozenset(
         "eth_feeHistory",
         "clique_getSigners",
         "clique_getSnapshot",
+        "swarm_getCertificate",
     }
 )
 """Methods that change nothing."""
@@ -138,7 +140,7 @@ class JsonRpc:
         return True
 
     def _net_peerCount(self) -> str:  # noqa: N802 - JSON-RPC's name
-        return hex(len(self._node._linked))
+        return hex(len(self._node.linked))
 
     def _eth_chainId(self) -> str:  # noqa: N802 - JSON-RPC's name
         return hex(self._node.chain.chain_id)
@@ -277,6 +279,14 @@ class JsonRpc:
     def _clique_getSnapshot(self, tag: object = "latest") -> Json:  # noqa: N802
         header = self._header(tag)
         return snapshot_view(header, self._node.chain.signers_after(header))
+
+    def _swarm_getCertificate(self, tag: object) -> Json | None:  # noqa: N802
+        """The votes that made a block final; null for block 0 and one that waits for votes."""
+        decisions, header = self._node.decisions, self._header(tag)
+        if header.block_number > decisions.final.block_number:
+            return None
+        votes = decisions.certificate(header.block_number)
+        return certificate_view(header, votes, self._node.chain.genesis_hash) if votes else None
 
     # --- state ----------------------------------------------------------------------------
 

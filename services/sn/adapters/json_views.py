@@ -20,6 +20,7 @@ from trie.hexary import HexaryTrie
 
 from services.sn.adapters.evm_chain import SwarmChain
 from services.sn.adapters.evm_store import LogRow
+from services.sn.adapters.evm_votes import Vote
 
 Json = dict[str, Any]
 
@@ -275,3 +276,19 @@ def _proof(trie: HexaryTrie, key: bytes) -> list[str]:
     """The nodes on the way to ``key``; short ones are part of the node above."""
     nodes = [rlp.encode(node) for node in trie.get_proof(key)]  # type: ignore[no-untyped-call]
     return [hexed(node) for place, node in enumerate(nodes) if place == 0 or len(node) >= HASHED]
+
+
+def certificate_view(header: BlockHeaderAPI, votes: Sequence[Vote], genesis: bytes) -> Json:
+    """The votes that made a block final; all of them are of one ballot."""
+    return {
+        "number": hex(header.block_number),
+        "hash": hexed(header.hash),
+        "ballot": hex(votes[0].accepted.ballot),
+        "votes": [
+            {
+                "signer": to_checksum_address(vote.signer(genesis)),
+                "signature": hexed(vote.signature),
+            }
+            for vote in votes
+        ],
+    }

@@ -54,6 +54,9 @@ class Tape:
     def receipts(self, number):
         return self.answers[key("eth_getBlockReceipts", hex(number))]
 
+    def certificate(self, number):
+        return self.answers[key("swarm_getCertificate", hex(number))]
+
     @property
     def head(self):
         return int(self.answers[key("eth_getBlockByNumber", "finalized", False)]["number"], 16)

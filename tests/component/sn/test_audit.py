@@ -249,6 +249,27 @@ def a_round_that_the_state_api_keeps_quiet(sn):
     return last["block"]
 
 
+@lie("no votes are shown that make it final")
+def a_block_without_votes(sn):
+    number = published(sn)
+    sn.answers[tape.key("swarm_getCertificate", hex(number))] = None
+    return number
+
+
+@lie("the votes shown do not make it final: found 1 votes, expected a quorum of 0x")
+def votes_for_another_block(sn):
+    number = published(sn)
+    sn.certificate(number).update(sn.certificate(number - 1))
+    return number
+
+
+@lie("the votes shown for it are none: a vote for block")
+def votes_that_are_no_signatures(sn):
+    number = published(sn)
+    sn.certificate(number)["votes"][0]["signature"] = "0x" + "00" * 65
+    return number
+
+
 @pytest.mark.parametrize("name", LIES)
 async def test_a_lie(sn, name):
     tell, words = LIES[name]
@@ -347,40 +368,26 @@ async def test_garbage_inside_a_block(sn, name, garbage):
 
 
 def blocks(sn):
-    return [read_block(n, sn.block(n), sn.receipts(n)) for n in range(sn.head + 1)]
+    return [
+        (read_block(n, sn.block(n), sn.receipts(n)), sn.certificate(n)) for n in range(sn.head + 1)
+    ]
 
 
 def test_an_event_by_an_account_that_is_no_writer(sn):
     auditor = Auditor(DEFAULT_CONTRACT)
     whole = blocks(sn)
-    for block in whole[:3]:
-        auditor.add(block)
+    for each in whole[:3]:
+        auditor.add(*each)
     auditor.events.directory.writers.clear()
     with pytest.raises(Violation, match="caused by an account that was no writer then: found 0x"):
-        for block in whole[3:]:
-            auditor.add(block)
-
-
-def test_further_checks_see_every_block_and_who_might_seal_it(sn):
-    """Where a check of confirmations goes."""
-    seen = []
-
-    def check(block, signers):
-        seen.append((block.header.number, len(signers)))
-        if block.header.number == 5:
-            raise Violation(5, "not confirmed by a majority of the signers")
-
-    auditor = Auditor(DEFAULT_CONTRACT, checks=[check])
-    with pytest.raises(Violation, match="not confirmed"):
-        for block in blocks(sn):
-            auditor.add(block)
-    assert seen == [(0, 0), *((n, 1) for n in range(1, 6))]
+        for each in whole[3:]:
+            auditor.add(*each)
 
 
 def test_code_that_this_version_did_not_deploy_is_said(sn):
     auditor = Auditor(DEFAULT_CONTRACT)
-    for block in blocks(sn):
-        auditor.add(block)
+    for each in blocks(sn):
+        auditor.add(*each)
     events = auditor.events
     events._deployed[events.registry] += b"\x00"
     auditor.finish()
@@ -394,7 +401,9 @@ async def test_a_client_without_receipts_by_block(sn):
             asked = tape.key("eth_getTransactionReceipt", receipt["transactionHash"])
             sn.answers[asked] = receipt
     sn.unknown.add("eth_getBlockReceipts")
-    assert (await tape.play([sn])).verdict.head == sn.head
+    async with httpx.AsyncClient(transport=tape.Player({"a": sn})) as http:
+        found = await audit_source.Endpoint("http://a", http).blocks(0, sn.head)
+    assert found == [(sn.block(n), sn.receipts(n), None) for n in range(sn.head + 1)]
 
 
 async def test_events_are_asked_for_in_as_few_blocks_as_the_client_wants():

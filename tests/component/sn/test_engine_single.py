@@ -173,6 +173,7 @@ async def test_every_read_method_answers(sn):
         "eth_getBalance": [account, {"blockHash": block}],
         "eth_getStorageAt": [counter, "0x0", "0x1"],
         "eth_feeHistory": ["0x2", "latest", [50]],
+        "swarm_getCertificate": ["0x1"],
     }
     answers = {m: await sn.chain.rpc(m, params.get(m, [])) for m in READ_METHODS}
     assert {m: a["error"] for m, a in answers.items() if "error" in a} == {}
@@ -184,6 +185,8 @@ async def test_every_read_method_answers(sn):
     assert answers["eth_getBlockByNumber"]["result"]["baseFeePerGas"] == "0x0"
     assert 21_000 < int(answers["eth_estimateGas"]["result"], 16) < 100_000
     assert answers["eth_getStorageAt"]["result"] == word(0)
+    (vote,) = answers["swarm_getCertificate"]["result"]["votes"]
+    assert vote["signer"] == account
 
 
 async def test_the_endpoint_changes_nothing_and_explains_mistakes(sn):
