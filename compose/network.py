@@ -46,7 +46,7 @@ class Network:
         old, now = self._sns, asyncio.get_running_loop().time()
         gone = tuple(name for name in old.names if self._processes.is_gone(name))
         seen = replace(old, gone=gone, ends="; ".join(map(self._end, gone)))
-        if seen.enough:
+        if seen.enough or old.enough:
             self._short_since = now
         self._sns = replace(seen, short_for=now - self._short_since)
         if len(old.names) > 1:
@@ -62,7 +62,7 @@ class Network:
             if name not in old.gone:
                 self._output.say(f"{self._end(name)}: {sns.count}")
         if old.waiting and not sns.waiting:
-            self._output.say(f"the chain goes on: {sns.count}")
+            self._output.say(f"{sns.count}: enough for the chain to go on")
         if sns.waiting and not old.waiting:
             words = f"restart {sns.gone[0]} --run-dir {shown(self._run_dir)}"
             limit = f", within {sns.patience:.0f} s" if sns.patience < math.inf else ""

@@ -95,7 +95,7 @@ class Sns:
     ends: str = ""
     """How they ended, e.g. ``sn-2 ended (killed by SIGKILL)``."""
     short_for: float = 0.0
-    """Seconds for which too few have run."""
+    """Seconds for which too few have run, as seen."""
     patience: float = SN_PATIENCE
     """Seconds after which that ends the run; may be infinite."""
 
