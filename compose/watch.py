@@ -10,7 +10,8 @@ from services.common.sn_client import SnClient
 
 log = logging.getLogger("swarm.compose")
 
-POLL_SECONDS = 20.0
+POLL_SECONDS = 5.0
+"""Length of one long poll; short, as we send no heartbeats that would show that an SN hangs."""
 RETRY_SECONDS = 0.5
 ASK_SECONDS = 1.0
 """Between two questions where each peer enrolled, while not all did in our contract."""

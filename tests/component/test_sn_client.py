@@ -123,6 +123,22 @@ async def test_a_long_poll_leaves_an_sn_that_answers_503(network):
         assert sorted(good.asked) == ["events", "leave"]
 
 
+async def test_an_sn_that_is_not_up_yet_is_waited_for(tmp_path, caplog):
+    pki = Pki(tmp_path)
+    sock = rest.listen("127.0.0.1", 0, "a fake SN")  # does not listen yet: connections are refused
+    name = f"127.0.0.1:{sock.getsockname()[1]}"
+    client = SnClient(pki.identity(NodeKind.SL), [name], patience=PATIENCE)
+    beating = asyncio.create_task(client.alive(ME))
+    async with asyncio.timeout(PATIENCE):
+        while f"Failed to connect to the API server ({name}: " not in caplog.text:
+            await asyncio.sleep(0.01)  # a log has no event to wait for
+    sn = FakeSn()
+    async with rest.serving(sn.app, sock, pki.identity(NodeKind.SN)), asyncio.timeout(PATIENCE):
+        await beating
+        await client.close()
+    assert sn.asked == ["alive"]
+
+
 async def test_with_one_sn_there_is_nowhere_to_go(network, quick):
     async with network(1) as (only, client):
         client.patience = PATIENCE
