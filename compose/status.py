@@ -115,7 +115,7 @@ def table(state: Mapping[str, Any]) -> list[str]:
     if contract["waiting_for"]:
         names = {one["uid"]: one["name"] for one in state["nodes"] if one["uid"]}
         head += f", {waiting_words(contract['waiting_for'], names)}"
-    if state["chain"]:
+    if state.get("chain"):
         head += f"; {state['chain']}"
     cells = [[_cell(one, column) for column in COLUMNS] for one in state["nodes"]]
     return [head, *columns([[name.upper() for name in COLUMNS], *cells])]
@@ -134,7 +134,7 @@ def _cell(one: Mapping[str, Any], column: str) -> str:
     value = one[column]
     if column == "state" and value == "exited":
         return f"exited {one['exit_code']}"
-    if column == "kind" and one["sentinel"]:
+    if column == "kind" and one.get("sentinel"):
         return f"{value} sentinel"
     if column == "ports":
         return " ".join(f"{name}:{port}" for name, port in value.items())

@@ -12,7 +12,7 @@ from compose.control import Control
 from compose.network import Network
 from compose.output import Output
 from compose.plan import SENTINEL, Kind, NodePlan, Planner, Request
-from compose.processes import Node, Processes, how_it_ended, remove
+from compose.processes import Node, Processes, State, how_it_ended, remove
 from compose.watch import ContractWatch
 from services.common.errors import ConfigError, NotFoundError, RemoteError, SwarmError
 from services.common.ids import DEFAULT_CONTRACT
@@ -158,8 +158,8 @@ class Swarm:
                 f"{name} cannot be restarted: only SNs and the license server can; what an SL or "
                 "an ML program knew of its training ends with it"
             )
-        if name in self.processes.restarting:
-            raise ConfigError(f"{name} is being restarted already")
+        if name in self.processes.restarting or node.state is State.STARTING:
+            raise ConfigError(f"{name} is starting already")
         self.output.say(f"restarting {name}")
         began = time.monotonic()
         try:
@@ -350,5 +350,5 @@ class Swarm:
         chain = self.planner.chain(SENTINEL)
         if self.request.sns > 1:
             return f"ledger not fetched: no SN answered; the sentinel's chain is in {chain}"
-        why = "did not answer" if self.processes.nodes[SENTINEL].told else "is gone"
+        why = "is gone" if self.processes.nodes[SENTINEL].told in {"", KILLED} else "did not answer"
         return f"ledger not fetched: {SENTINEL} {why}; its chain is in {chain}"

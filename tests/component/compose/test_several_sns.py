@@ -171,8 +171,13 @@ def test_nobody_else_may_command_and_long_paths_do(compose, tmp_path, tell):
     end(composition)
 
 
-def test_the_license_server_of_an_idle_swarm_comes_back(compose, tell):
-    composition = compose("up", *THREE, nodes=0)
+def test_the_license_server_of_an_idle_swarm_comes_back(compose, tmp_path, tell):
+    waits = tmp_path / "waits"
+    waits.touch()
+    composition = compose("up", *THREE, nodes=0, FAKE_SN_WAITS=str(waits))
+    composition.until(lambda s: "sn-1" in nodes_of(s))
+    assert tell("restart", "sn-1") == (2, "error: sn-1 is starting already\n")
+    waits.unlink()
     composition.until(lambda s: len(s["nodes"]) == 4 and running("license", "sn-3")(s))
     assert tell("restart", "license")[0] == 0
     assert tell("kill", "sn-2")[0] == 0
