@@ -1,6 +1,7 @@
 # The only front door. `make check` is what CI runs (.ci/run).
 #
 # EXAMPLE=breast-cancer      which example `make demo` runs (default digits)
+# SNS=3                      how many SNs it has (default 1); 3 survive the loss of any one
 # RUN_DIR=path               where the demo leaves its results (default runs/<time>-<example>)
 # PYTHON=python3.12          which Python makes .venv (default python3.11 where it works)
 # PIP_EXTRA_INDEX_URL, ...   pip's own variables work, e.g. to choose a CPU-only build of torch
@@ -41,7 +42,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "setup: done"
 
 demo: setup      ## train a swarm of real processes on real data; EXAMPLE=digits or breast-cancer
-	@$(PY) -m examples.run $(EXAMPLE) $(if $(RUN_DIR),--run-dir $(RUN_DIR))
+	@$(PY) -m examples.run $(EXAMPLE) $(if $(SNS),--sns $(SNS)) $(if $(RUN_DIR),--run-dir $(RUN_DIR))
 
 test: setup      ## all tests; those that start whole swarms one at a time, after the others
 	$(PY) -m pytest -n 2 -m "not swarm" $(PYTEST_ARGS)

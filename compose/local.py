@@ -1,15 +1,17 @@
 """A whole swarm on this machine, every node a process of its own.
 
     python -m compose.local run --nodes 3 --min-peers 2 -- python my_train.py --node {index}
-    python -m compose.local up                       license server and SN, until Ctrl-C or `down`
+    python -m compose.local up --sns 3               license server and SNs, until Ctrl-C or `down`
     python -m compose.local status --json            who runs, where, which round, who leads
     python -m compose.local logs sl-2 -f             a node's log
+    python -m compose.local kill sn-1                kill a node, to see what happens
+    python -m compose.local restart sn-1             start an SN or the license server again
     python -m compose.local down                     stop what runs
 
-`run` starts a license server, the sentinel SN, and for each node an SL and one process of your
-program, and waits for them. In the program's words {index} (1 to N), {nodes}, {min_peers},
-{contract}, {node_dir} and {run_dir} are filled in; its environment has NODE_ID, MIN_PEERS,
-SCRATCH_DIR, MODEL_DIR and what SwarmCallback needs. Everything is kept in the run folder.
+`run` starts a license server, the sentinel SN and those that join it, and for each node an SL and
+one process of your program, and waits for them. In the program's words {index} (1 to N), {nodes},
+{min_peers}, {contract}, {node_dir} and {run_dir} are filled in; its environment has NODE_ID,
+MIN_PEERS, SCRATCH_DIR, MODEL_DIR and what SwarmCallback needs. The run folder keeps everything.
 """
 
 import argparse
@@ -25,9 +27,10 @@ from pathlib import Path
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C in the imports: no traceback
 
-from compose import run_folder, status
+from compose import control, run_folder, status
 from compose.output import JsonOutput, Output, TextOutput
 from compose.plan import Request
+from compose.policy import SN_PATIENCE
 from compose.processes import last_lines
 from compose.session import Options, run_session
 from services.common.errors import ConfigError, NotFoundError, SwarmError
@@ -35,6 +38,8 @@ from services.common.ids import DEFAULT_CONTRACT
 
 DOWN_SECONDS = 40.0
 """How long `down` lets a swarm stop in order before it kills it."""
+RESTART_SECONDS = 180.0
+"""How long `restart` waits for a service to be stopped, started and ready."""
 LOOK_SECONDS = 0.2
 LOG_LINES = 50
 EXAMPLE = (
@@ -86,14 +91,14 @@ def _up(options: argparse.Namespace, program: tuple[str, ...]) -> int:
 
 def _session(options: argparse.Namespace, program: tuple[str, ...], min_peers: int) -> int:
     request = Request(
-        options.nodes, min_peers, program, options.contract, options.quorum_seconds
+        options.nodes, min_peers, program, options.contract, options.quorum_seconds, options.sns
     )  # fmt: skip
     label = Path(program[-1] if len(program) == 1 else program[1]).stem if program else "up"
     output: Output = JsonOutput(sys.stdout) if options.json else TextOutput(sys.stdout)
     asked = Options(
         request, options.run_dir, label, options.certs, options.license_port,
-        options.sn_p2p_port, options.sn_api_port, tuple(options.sl_port or ()),
-        getattr(options, "wait_for_return", False),
+        tuple(options.sn_p2p_port), tuple(options.sn_api_port), tuple(options.sl_port),
+        getattr(options, "wait_for_return", False), options.wait_for_sns,
     )  # fmt: skip
     return asyncio.run(run_session(asked, output)).exit_code
 
@@ -136,6 +141,13 @@ def _follow(path: Path, run_dir: Path) -> None:
             time.sleep(LOOK_SECONDS)
 
 
+def _command(options: argparse.Namespace, _program: tuple[str, ...]) -> int:
+    run_dir = options.run_dir or run_folder.latest()
+    run_folder.read_state(run_dir)
+    print(control.ask(run_dir, options.command, options.node, RESTART_SECONDS))
+    return 0
+
+
 def _down(options: argparse.Namespace, _program: tuple[str, ...]) -> int:
     run_dir = options.run_dir or run_folder.latest()
     run_folder.read_state(run_dir)
@@ -169,7 +181,10 @@ def _ended_within(run_dir: Path, seconds: float) -> bool:
     return False
 
 
-COMMANDS = {"run": _run, "up": _up, "status": _status, "logs": _logs, "down": _down}
+COMMANDS = {
+    "run": _run, "up": _up, "status": _status, "logs": _logs, "kill": _command,
+    "restart": _command, "down": _down,
+}  # fmt: skip
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -179,27 +194,32 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser(
-        "run", help="train: SN, SLs and your program; ends with them", epilog=EXAMPLE,
+        "run", help="train: SNs, SLs and your program; ends with them", epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     _start_options(run, nodes=3)
     run.add_argument("--min-peers", type=int, help="a round needs; default: all")
     run.add_argument(
         "--wait-for-return", action="store_true",
-        help="go on waiting when fewer than --min-peers are left, instead of stopping",
+        help="go on waiting when fewer than --min-peers, or too few SNs, are left, instead of "
+        "stopping",
     )  # fmt: skip
     run.usage = "%(prog)s [options] -- PROGRAM [ARGUMENT ...]"
-    up = commands.add_parser("up", help="license server and SN (and SLs); stays until stopped")
+    up = commands.add_parser("up", help="license server and SNs (and SLs); stays until stopped")
     _start_options(up, nodes=0)
     for name, what in (
         ("status", "per node: pid, uid, ports, state, round, leader"),
         ("logs", "the logs' ends, or one node's log"),
+        ("kill", "kill a node at once (SIGKILL), to see what the others do"),
+        ("restart", "start an SN or the license server again, with what it had"),
         ("down", "stop what runs in a run folder"),
     ):
         command = commands.add_parser(name, help=what)
         command.add_argument("--run-dir", type=Path, help="default: the one that runs, or the last")
         if name == "status":
             command.add_argument("--json", action="store_true", help="for programs")
+        if name in {"kill", "restart"}:
+            command.add_argument("node", help="e.g. sn-2")
         if name == "logs":
             command.add_argument("node", nargs="?", help="e.g. sl-2; default: a bit of all")
             command.add_argument("-f", "--follow", action="store_true", help="as it grows")
@@ -209,6 +229,13 @@ def _parser() -> argparse.ArgumentParser:
 def _start_options(parser: argparse.ArgumentParser, nodes: int) -> None:
     add = parser.add_argument
     add("--nodes", type=int, default=nodes, help=f"SL nodes; default {nodes}")
+    add("--sns", type=int, default=1, help=(
+        "SNs; 3 survive the loss of any one, 5 of any two; default 1"
+    ))  # fmt: skip
+    add("--wait-for-sns", type=float, default=SN_PATIENCE, metavar="SECONDS", help=(
+        "how long to wait for one to return once too few of several SNs are left; default "
+        f"{SN_PATIENCE:.0f}"
+    ))  # fmt: skip
     add("--run-dir", type=Path, help="new or empty folder; default runs/<time>-<program>")
     add("--json", action="store_true", help="print JSON lines (status, result) for programs")
     add("--contract", default=DEFAULT_CONTRACT, help=(
@@ -218,9 +245,9 @@ def _start_options(parser: argparse.ArgumentParser, nodes: int) -> None:
     add("--quorum-seconds", type=float, help="SL_WAIT_FOR_FULL_QUORUM_SECONDS")
     add("--certs", type=Path, help="your certificates, as compose.certs lays them out")
     add("--license-port", type=int, default=0, help="default: a free port, as for all")
-    add("--sn-p2p-port", type=int, default=0)
-    add("--sn-api-port", type=int, default=0)
-    add("--sl-port", type=int, action="append", help="once per node")
+    add("--sn-p2p-port", type=int, action="append", default=[], help="once per SN")
+    add("--sn-api-port", type=int, action="append", default=[], help="once per SN")
+    add("--sl-port", type=int, action="append", default=[], help="once per node")
 
 
 if __name__ == "__main__":

@@ -42,6 +42,10 @@ class Kind(StrEnum):
     """Runs beside the swarm and is no part of it (an example's central training)."""
 
 
+SENTINEL = "sn-1"
+"""The SN that makes the chain; the others join it."""
+MOST_SNS = 16
+
 STOP_ORDER = ((Kind.ML, Kind.JOB), (Kind.SL,), (Kind.SN,), (Kind.LICENSE,))
 """Who is stopped with whom, first to last."""
 
@@ -65,13 +69,15 @@ class Request:
     """What the user asked for."""
 
     nodes: int
-    """Number of SL + ML pairs; 0 starts the license server and the SN only."""
+    """Number of SL + ML pairs; 0 starts the license server and the SNs only."""
     min_peers: int = 1
     program: tuple[str, ...] = ()
     """The ML program, with placeholders; empty starts SLs without ML programs."""
     contract: str = DEFAULT_CONTRACT
     quorum_seconds: float | None = None
     """SL_WAIT_FOR_FULL_QUORUM_SECONDS; None leaves the SL's default."""
+    sns: int = 1
+    """Number of SNs."""
 
     def check(self) -> None:
         """Check what cannot work.
@@ -81,6 +87,8 @@ class Request:
         """
         if not 0 <= self.nodes <= 64:
             raise ConfigError(f"--nodes {self.nodes}: must be from 0 to 64 on one machine")
+        if not 1 <= self.sns <= MOST_SNS:
+            raise ConfigError(f"--sns {self.sns}: must be from 1 to {MOST_SNS} on one machine")
         if self.program and not 1 <= self.min_peers <= self.nodes:
             raise ConfigError(
                 f"--min-peers {self.min_peers}: must be from 1 to --nodes ({self.nodes}), "
@@ -111,10 +119,10 @@ class Layout:
         """A node's own folder; what an ML program writes there stays."""
         return self.run / "nodes" / name
 
-    def sl_certificate(self, index: int) -> str:
-        """Name of the certificate of pair ``index``: its own, or the first SL's for all."""
-        own = f"sl-{index}"
-        return own if (self.certs / f"{own}-cert.pem").exists() else "sl-1"
+    def certificate(self, name: str) -> str:
+        """Name of the certificate of an SN or SL: its own, or the first one's for all."""
+        kind, _, _ = name.partition("-")
+        return name if (self.certs / f"{name}-cert.pem").exists() else f"{kind}-1"
 
     def result(self, index: int) -> Path:
         """Where the SL of pair ``index`` (from 1) writes how its training ended."""
@@ -126,8 +134,8 @@ class Ports:
     """TCP ports, all on loopback."""
 
     license: int
-    sn_p2p: int
-    sn_api: int
+    sn_p2p: tuple[int, ...]
+    sn_api: tuple[int, ...]
     sl: tuple[int, ...] = ()
 
 
@@ -157,8 +165,8 @@ class Planner:
     Args:
         request: what is wanted.
         layout: where.
-        ports: chosen, one SL port per pair.
-        uids: of ``sn-1`` and each ``sl-N``.
+        ports: chosen, two per SN and one per pair.
+        uids: of each ``sn-N`` and ``sl-N``.
         inherited: environment of the composition.
         cwd: folder in which the user's program starts.
         services: command table, :data:`SERVICES` unless in tests.
@@ -189,29 +197,40 @@ class Planner:
         )
 
     @property
-    def chain(self) -> Path:
-        """Where the SN keeps its chain."""
-        return self.layout.node("sn-1") / "chain"
+    def sns(self) -> list[str]:
+        """Names of the SNs, the sentinel first."""
+        return [f"sn-{index}" for index in range(1, self.request.sns + 1)]
 
-    def sn(self) -> NodePlan:
-        """The sentinel SN."""
+    def chain(self, sn: str) -> Path:
+        """Where an SN keeps its chain."""
+        return self.layout.node(sn) / "chain"
+
+    def sn(self, index: int) -> NodePlan:
+        """An SN: the sentinel (1), or one that joins it."""
+        name, api, p2p = f"sn-{index}", self.ports.sn_api[index - 1], self.ports.sn_p2p[index - 1]
         variables = {
             "SN_I_AM_SENTINEL": "true",
-            "SN_API_SERVER_PORT": str(self.ports.sn_api),
-            "SN_P2P_LISTEN_PORT": str(self.ports.sn_p2p),
-            "SN_ETH_PORT_EXT": str(self.ports.sn_p2p),
-            "SN_DATA_DIR": str(self.chain),
+            "SN_API_SERVER_PORT": str(api),
+            "SN_P2P_LISTEN_PORT": str(p2p),
+            "SN_ETH_PORT_EXT": str(p2p),
+            "SN_DATA_DIR": str(self.chain(name)),
         }
-        ports = {"p2p": self.ports.sn_p2p, "api": self.ports.sn_api}
-        return self._service(Kind.SN, "sn-1", "sn-1", variables, ports)
+        if name != SENTINEL:
+            variables |= {
+                "SN_I_AM_SENTINEL": "false",
+                "SENTINEL_NODE_IP": LOOPBACK,
+                "SENTINEL_API_SERVER_PORT": str(self.ports.sn_api[0]),
+            }
+        certificate = self.layout.certificate(name)
+        return self._service(Kind.SN, name, certificate, variables, {"p2p": p2p, "api": api})
 
     def sl(self, index: int) -> NodePlan:
-        """The SL of a pair."""
+        """The SL of a pair; the pairs are spread over the SNs."""
         name = f"sl-{index}"
         port = self.ports.sl[index - 1]
         variables = {
             "SN_NODE_IP": LOOPBACK,
-            "SN_API_SERVER_PORT": str(self.ports.sn_api),
+            "SN_API_SERVER_PORT": str(self.ports.sn_api[(index - 1) % self.request.sns]),
             "SL_FS_PORT": str(port),
             "SL_FS_LISTEN_PORT": str(port),
             "SL_STORE_DIR": str(self.layout.scratch / name / "store"),
@@ -222,7 +241,7 @@ class Planner:
             variables["SL_ML_CONNECT_TIMEOUT"] = str(FOREVER)
         if self.request.quorum_seconds is not None:
             variables["SL_WAIT_FOR_FULL_QUORUM_SECONDS"] = str(self.request.quorum_seconds)
-        certificate = self.layout.sl_certificate(index)
+        certificate = self.layout.certificate(name)
         return self._service(Kind.SL, name, certificate, variables, {"fs": port}, index)
 
     def ml(self, index: int) -> NodePlan:

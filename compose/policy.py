@@ -3,6 +3,9 @@
 A pair survives until its SL or its ML program fails. The swarm survives the loss of pairs for as
 long as ``min_peers`` are left, because rounds can still be merged; with fewer, all would wait for
 ever, so the run ends with words instead, unless the user waits for lost nodes to return.
+
+The chain goes on while a majority of the SNs runs; with two, while the sentinel does. Without, it
+waits, and so do we for a while: an SN that is brought back goes on where it was.
 """
 
 from collections.abc import Sequence
@@ -29,6 +32,10 @@ UNCONNECTED = (
 
 TOO_LATE = "did not connect to its SL, and the training of the others is over"
 """What to tell the user whose program came too late, or not at all."""
+
+
+SN_PATIENCE = 120.0
+"""Seconds that a run of several SNs waits for one to return once the chain cannot go on."""
 
 
 class Next(StrEnum):
@@ -78,6 +85,54 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class Sns:
+    """The SNs of a run."""
+
+    names: tuple[str, ...]
+    """All, the sentinel first."""
+    gone: tuple[str, ...] = ()
+    """Those that do not run."""
+    ends: str = ""
+    """How they ended, e.g. ``sn-2 ended (killed by SIGKILL)``."""
+    short_for: float = 0.0
+    """Seconds for which too few have run, as seen."""
+    patience: float = SN_PATIENCE
+    """Seconds after which that ends the run; may be infinite."""
+
+    @property
+    def enough(self) -> bool:
+        """Whether those that run can agree on a block."""
+        if len(self.names) == 2:
+            return self.names[0] not in self.gone
+        return 2 * len(self.gone) < len(self.names)
+
+    @property
+    def count(self) -> str:
+        """How many run, in words."""
+        return f"{len(self.names) - len(self.gone)} of {len(self.names)} SNs run"
+
+    @property
+    def waiting(self) -> str:
+        """What the chain waits for, in words; empty where it goes on, or never will."""
+        if self.enough or len(self.names) == 1:
+            return ""
+        if len(self.names) == 2:
+            return f"the chain waits for {self.names[0]}, without which two SNs decide nothing"
+        return f"the chain waits: {self.count} and it needs {len(self.names) // 2 + 1}"
+
+    @property
+    def hopeless(self) -> str:
+        """Why the run must end; empty while it need not. A single SN is not waited for."""
+        if self.enough:
+            return ""
+        if len(self.names) == 1:
+            return self.ends
+        if self.short_for < self.patience:
+            return ""
+        return f"{self.waiting}, and none returned in {self.patience:.0f} s; {self.ends}"
+
+
+@dataclass(frozen=True, slots=True)
 class Orphan:
     """A node to stop, because its other half is gone."""
 
@@ -98,7 +153,7 @@ class Verdict:
 
 def judge(
     pairs: Sequence[Pair], min_peers: int, *, completed: bool, wait_for_return: bool,
-    completed_ago: float = 0.0, others_running: bool = False, core_lost: str = "",
+    sns: Sns, completed_ago: float = 0.0, others_running: bool = False,
 ) -> Verdict:  # fmt: skip
     """Judge the state of a run.
 
@@ -106,17 +161,17 @@ def judge(
         pairs: all pairs of the run.
         min_peers: how many a round needs.
         completed: whether the training contract is completed: no further round comes.
-        completed_ago: for how many seconds it has been.
         wait_for_return: go on waiting below ``min_peers``.
+        sns: the SNs.
+        completed_ago: for how many seconds it has been.
         others_running: whether anything beside the pairs must end first.
-        core_lost: what happened to the SN, if it is gone.
     """
     running = [pair for pair in pairs if _running(pair)]
     if not running and not others_running:
         return Verdict(Next.FINISHED)
     waiting_sls = [pair for pair in pairs if pair.sl.exit_code is None]
-    if core_lost and waiting_sls:
-        return Verdict(Next.STOP, core_lost)
+    if sns.hopeless and waiting_sls:
+        return Verdict(Next.STOP, sns.hopeless)
     if waiting_sls and not completed:
         short = _too_few(pairs, min_peers, wait_for_return)
         if short:

@@ -15,26 +15,36 @@ TRIES = 200
 
 
 def choose(
-    nodes: int, *, license_port: int = 0, sn_p2p: int = 0, sn_api: int = 0, sl: Sequence[int] = ()
-) -> Ports:
-    """Ports for a swarm of ``nodes`` pairs; 0, or none given, means any free one.
+    nodes: int, sns: int = 1, *, license_port: int = 0, sn_p2p: Sequence[int] = (),
+    sn_api: Sequence[int] = (), sl: Sequence[int] = (),
+) -> Ports:  # fmt: skip
+    """Ports for a swarm of ``nodes`` pairs and ``sns`` SNs; 0, or none given, means any free one.
 
     All are held open together until the last is chosen, so that no two are the same.
 
     Raises:
-        ConfigError: a given port is taken or no port number.
+        ConfigError: a given port is taken or no port number, or not every node got one.
     """
-    if sl and len(sl) != nodes:
-        raise ConfigError(f"{len(sl)} SL ports for {nodes} nodes: give one for each")
+    for option, given, count in (
+        ("--sn-p2p-port", sn_p2p, sns),
+        ("--sn-api-port", sn_api, sns),
+        ("--sl-port", sl, nodes),
+    ):
+        if given and len(given) != count:
+            what = "SN" if option.startswith("--sn") else "SL"
+            raise ConfigError(f"{len(given)} {option} for {count} {what}s: give one for each")
     with ExitStack() as held:
-        wanted = [
-            (license_port, "the license server"),
-            (sn_p2p, "the SN's p2p"),
-            (sn_api, "the SN's API"),
-            *((port, f"sl-{i}") for i, port in enumerate(sl or [0] * nodes, start=1)),
-        ]
-        got = [_bind(held, port, what) for port, what in wanted]
-    return Ports(got[0], got[1], got[2], tuple(got[3:]))
+
+        def bind_all(ports: Sequence[int], count: int, what: str) -> tuple[int, ...]:
+            numbered = enumerate(ports or [0] * count, start=1)
+            return tuple(_bind(held, port, what.format(i)) for i, port in numbered)
+
+        return Ports(
+            _bind(held, license_port, "the license server"),
+            bind_all(sn_p2p, sns, "the p2p of sn-{}"),
+            bind_all(sn_api, sns, "the API of sn-{}"),
+            bind_all(sl, nodes, "sl-{}"),
+        )
 
 
 def _bind(held: ExitStack, port: int, what: str) -> int:

@@ -44,6 +44,10 @@ class Node:
     """Why we stopped it; empty where it ended by itself."""
     ended: float = 0.0
     """When it ended, in the event loop's seconds."""
+    log_from: int = 0
+    """Where in its log its words begin; before are those of the process that it replaced."""
+    restarts: int = 0
+    """How often it was started again."""
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once it is ready, or ended before it was."""
     finished: asyncio.Event = field(default_factory=asyncio.Event)
@@ -99,6 +103,8 @@ class Processes:
     def __init__(self, on_change: Callable[[], None]) -> None:
         self.nodes: dict[str, Node] = {}
         self.guard = Guard()
+        self.restarting: set[str] = set()
+        """Nodes between their end and their new start."""
         self._on_change = on_change
         self._waiters: set[asyncio.Task[None]] = set()
 
@@ -111,6 +117,7 @@ class Processes:
         plan.log.parent.mkdir(parents=True, exist_ok=True)
         plan.cwd.mkdir(parents=True, exist_ok=True)
         with plan.log.open("ab") as log:
+            log_from = log.tell()
             try:
                 process = await asyncio.create_subprocess_exec(
                     *CHILD, str(os.getpid()), *plan.command,
@@ -120,7 +127,9 @@ class Processes:
             except OSError as exc:
                 raise SwarmError(f"cannot start {plan.name}: {exc.strerror}") from exc
         self.guard.tell(f"+{process.pid}")
-        node = Node(plan, process)
+        old = self.nodes.get(plan.name)
+        restarts = 0 if old is None else old.restarts + 1
+        node = Node(plan, process, log_from=log_from, restarts=restarts)
         if not plan.ready:
             node.state = State.RUNNING
             node.settled.set()
@@ -144,6 +153,7 @@ class Processes:
     async def _look_for_ready(self, node: Node) -> None:
         wanted, seen = node.plan.ready.encode(), b""
         with node.plan.log.open("rb") as log:
+            log.seek(node.log_from)
             while node.state is State.STARTING:
                 seen = seen[-len(wanted) :] + log.read()
                 if wanted in seen:
@@ -166,6 +176,25 @@ class Processes:
             raise RemoteError(f"{node.name} is not ready after {seconds:.0f} s") from None
         if node.state is State.EXITED:
             raise RemoteError(f"{node.name} ended before it was ready ({how_it_ended(node)})")
+
+    def is_gone(self, name: str) -> bool:
+        """Whether a node ended, and is not about to start again."""
+        return not self.nodes[name].alive and name not in self.restarting
+
+    async def restart(self, node: Node) -> Node:
+        """Start a node as it was, after stopping it where it still runs; errors as in `start`."""
+        self.restarting.add(node.name)
+        try:
+            await self.stop([node], "restart")
+            return await self.start(node.plan)
+        finally:
+            self.restarting.discard(node.name)
+
+    async def kill(self, node: Node, why: str) -> None:
+        """Kill one node at once, as a crash would, and wait for its end."""
+        node.told = why
+        _kill_group(node.process.pid, signal.SIGKILL)
+        await self._any_left([node], STOP_SECONDS)
 
     async def stop(self, nodes: Iterable[Node], why: str, seconds: float = STOP_SECONDS) -> None:
         """Stop some nodes together: SIGTERM to their groups, SIGKILL to what is left after that."""
@@ -216,12 +245,12 @@ def how_it_ended(node: Node) -> str:
     return f"exit code {code}"
 
 
-def last_lines(log: Path, count: int) -> list[str]:
-    """The last lines of a log, at most 8 KiB of them."""
+def last_lines(log: Path, count: int, log_from: int = 0) -> list[str]:
+    """The last lines of a log from byte ``log_from``, at most 8 KiB of them."""
     try:
         with log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - 8192))
+            file.seek(max(log_from, size - 8192))
             return file.read().decode(errors="replace").splitlines()[-count:]
     except OSError:
         return []

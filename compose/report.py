@@ -146,7 +146,7 @@ def _deserted(nodes: Iterable[Node], results: Mapping[str, Mapping[str, Any]]) -
 
 
 def _order(failed: Iterable[Node]) -> Callable[[Node], tuple[float, ...]]:
-    """Sort key: license server and SN, then pair by pair in the order of time, then jobs."""
+    """Sort key: license server and SNs, then pair by pair in the order of time, then jobs."""
     first: dict[int, float] = {}
     for node in failed:
         ended, index = node.ended, node.plan.index
@@ -173,7 +173,8 @@ def last_words(node: Node) -> str:
     """
     if node.exit_code is None or node.exit_code < 0:
         return ""
-    lines = [line.strip() for line in last_lines(node.plan.log, LOG_LINES) if line.strip()]
+    last = last_lines(node.plan.log, LOG_LINES, node.log_from)
+    lines = [line.strip() for line in last if line.strip()]
     for line in reversed(lines):
         _, found, reason = line.partition(REASON)
         if found:

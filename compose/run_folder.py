@@ -3,7 +3,8 @@
     RUN/certs  logs/NODE.log  nodes/NODE/...  state.json  ledger.json  results.json
 
 ``.lock`` is held (flock) by the composition for as long as it runs, so that a lock that can be
-taken means that nothing runs here, whatever the state file says.
+taken means that nothing runs here, whatever the state file says. On ``control`` it takes commands
+(:mod:`compose.control`).
 """
 
 import contextlib

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import uuid
@@ -14,14 +15,15 @@ from pathlib import Path
 from compose import certs, certs_check, ports, report, run_folder
 from compose.output import Output
 from compose.plan import LOOPBACK, SERVICES, Kind, Layout, Planner, Ports, Request
+from compose.policy import SN_PATIENCE
 from compose.processes import remove
 from compose.swarm import Swarm
-from services.common.errors import SwarmError
+from services.common.errors import ConfigError, SwarmError
 from services.common.ids import NodeKind
 from services.common.sn_client import SnClient
 
-SN_PATIENCE = 5.0
-"""Seconds for which the SN of this same machine may be silent."""
+ANSWER_PATIENCE = 5.0
+"""Seconds for which the SNs of this same machine may be silent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +37,28 @@ class Options:
     certs: Path | None = None
     """The user's own certificates in gen-cert's layout; None makes some for this run."""
     license_port: int = 0
-    sn_p2p_port: int = 0
-    sn_api_port: int = 0
+    sn_p2p_ports: tuple[int, ...] = ()
+    sn_api_ports: tuple[int, ...] = ()
     sl_ports: tuple[int, ...] = ()
     """Ports; 0 or none: any free one."""
     wait_for_return: bool = False
+    sn_patience: float = SN_PATIENCE
+    """Seconds to wait for an SN to return where too few of several are left; wait_for_return: for
+    ever."""
     jobs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Programs to run beside the swarm, by name."""
     services: Mapping[Kind, tuple[str, ...]] = field(default_factory=lambda: SERVICES)
     """Command of each service; others only in tests."""
+
+    def check(self) -> None:
+        """Check what cannot work.
+
+        Raises:
+            ConfigError: says which value and why.
+        """
+        self.request.check()
+        if not 0 <= self.sn_patience < math.inf:
+            raise ConfigError(f"--wait-for-sns {self.sn_patience}: must be a finite number from 0")
 
 
 async def run_session(options: Options, output: Output) -> report.Result:
@@ -55,7 +70,7 @@ async def run_session(options: Options, output: Output) -> report.Result:
     Raises:
         SwarmError: it could not be started at all; nothing was.
     """
-    options.request.check()
+    options.check()
     path = options.run_dir or run_folder.default_path(options.label, datetime.now(UTC).astimezone())
     folder = run_folder.claim(path, made=options.run_dir is None)
     try:
@@ -78,18 +93,18 @@ def prepare(options: Options, folder: run_folder.RunFolder, output: Output) -> S
     Raises:
         ConfigError: a port is taken or the certificates cannot be used.
     """
-    pairs = options.request.nodes
+    pairs, sns = options.request.nodes, options.request.sns
     chosen = ports.choose(
-        pairs, license_port=options.license_port, sn_p2p=options.sn_p2p_port,
-        sn_api=options.sn_api_port, sl=options.sl_ports,
+        pairs, sns, license_port=options.license_port, sn_p2p=options.sn_p2p_ports,
+        sn_api=options.sn_api_ports, sl=options.sl_ports,
     )  # fmt: skip
     logs = folder.path / "logs"
     logs.mkdir()
     _log_to(logs / "compose.log")
     certificates = options.certs.resolve() if options.certs else folder.path / "certs"
     if options.certs is None:
-        make_certificates(certificates, pairs)
-    check_certificates(certificates, pairs)
+        make_certificates(certificates, pairs, sns)
+    check_certificates(certificates, pairs, sns)
     scratch = run_folder.make_scratch(folder.path, str(os.getpid()))
     try:
         layout = Layout(folder.path, scratch, certificates)
@@ -102,40 +117,48 @@ def prepare(options: Options, folder: run_folder.RunFolder, output: Output) -> S
 def _assemble(
     options: Options, folder: run_folder.RunFolder, output: Output, layout: Layout, chosen: Ports
 ) -> Swarm:
-    pairs, scratch = options.request.nodes, layout.scratch
+    pairs, sns, scratch = options.request.nodes, options.request.sns, layout.scratch
+    registering = (*_numbered("sn", sns), *_numbered("sl", pairs))
     planner = Planner(
-        options.request, layout, chosen,
-        {name: uuid.uuid4().hex for name in ("sn-1", *(f"sl-{i + 1}" for i in range(pairs)))},
+        options.request, layout, chosen, {name: uuid.uuid4().hex for name in registering},
         os.environ, Path.cwd(), options.services,
     )  # fmt: skip
-    names = [f"ml-{i + 1}" for i in range(pairs) if options.request.program]
+    names = _numbered("ml", pairs) if options.request.program else []
     for name in (*names, *options.jobs):
         planner.layout.node(name).mkdir(parents=True)
     for index in range(1, pairs + 1):
         (scratch / f"sl-{index}").mkdir()
     identity = certs_check.load(layout.certs, "swci-1", NodeKind.SWCI)
-    client = SnClient(identity, [f"{LOOPBACK}:{chosen.sn_api}"], patience=SN_PATIENCE)
-    return Swarm(planner, folder, client, output, options.jobs, options.wait_for_return)
+    apis = [f"{LOOPBACK}:{port}" for port in chosen.sn_api]
+    client = SnClient(identity, apis, patience=ANSWER_PATIENCE)
+    patience = math.inf if options.wait_for_return else options.sn_patience
+    return Swarm(planner, folder, client, output, options.jobs, options.wait_for_return, patience)
 
 
-def check_certificates(folder: Path, pairs: int) -> None:
+def _numbered(kind: str, count: int) -> list[str]:
+    return [f"{kind}-{index}" for index in range(1, count + 1)]
+
+
+def check_certificates(folder: Path, pairs: int, sns: int = 1) -> None:
     """Check the certificate of every node that we are about to start, and our own.
 
     Raises:
         ConfigError: one is missing, unusable, of another role, or of a CA that is not trusted.
     """
     layout = Layout(folder, folder, folder)
-    wanted = {"swci-1": NodeKind.SWCI, "lic-1": NodeKind.LICENSE, "sn-1": NodeKind.SN}
-    wanted |= {layout.sl_certificate(index): NodeKind.SL for index in range(1, pairs + 1)}
+    wanted = {"swci-1": NodeKind.SWCI, "lic-1": NodeKind.LICENSE}
+    wanted |= {layout.certificate(name): NodeKind.SN for name in _numbered("sn", sns)}
+    wanted |= {layout.certificate(name): NodeKind.SL for name in _numbered("sl", pairs)}
     for name, role in wanted.items():
         certs_check.check_node(folder, name, role)
 
 
-def make_certificates(folder: Path, pairs: int) -> None:
-    """Certificates for one run: every pair is an organisation with a CA of its own."""
+def make_certificates(folder: Path, pairs: int, sns: int = 1) -> None:
+    """Certificates for one run: pair N and SN N are an organisation's, with a CA of its own."""
     certs.make_certificates(folder)
-    if pairs > 1:
-        certs.make_certificates(folder, hosts=range(2, pairs + 1), nodes=["sl"])
+    for kind, count in (("sl", pairs), ("sn", sns)):
+        if count > 1:
+            certs.make_certificates(folder, hosts=range(2, count + 1), nodes=[kind])
 
 
 async def _live(swarm: Swarm, forever: bool) -> report.Result:

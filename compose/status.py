@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from compose import certs_check
-from compose.plan import LOOPBACK, Kind
-from compose.processes import Node
+from compose.plan import LOOPBACK, SENTINEL, Kind
+from compose.processes import Node, State
 from compose.progress import waiting_words
 from compose.run_folder import is_running, read_state, shown
 from services.common.errors import SwarmError
@@ -25,6 +25,7 @@ def row(node: Node) -> Row:
         "name": plan.name, "kind": plan.kind.value, "state": node.state.value,
         "pid": node.process.pid, "uid": plan.uid, "ports": dict(plan.ports),
         "exit_code": node.exit_code, "stopped": node.told, "log": str(plan.log),
+        "sentinel": plan.name == SENTINEL, "restarts": node.restarts,
         "round": 0, "rounds": 0, "leader": False,
     }  # fmt: skip
 
@@ -58,7 +59,7 @@ def summary(view: ContractView | None) -> dict[str, Any]:
 
 
 async def read(run_dir: Path) -> dict[str, Any]:
-    """The status of a run: its state file, brought up to date by the SN while it runs.
+    """The status of a run: its state file, brought up to date by an SN while it runs.
 
     Raises:
         NotFoundError: ``run_dir`` is no run folder.
@@ -87,14 +88,23 @@ async def _ask(state: Mapping[str, Any]) -> ContractView | None:
     try:
         client = SnClient(
             certs_check.load(Path(state["certs"]), "swci-1", NodeKind.SWCI),
-            [f"{LOOPBACK}:{state['sn_api']}"], patience=0,
-        )  # fmt: skip
+            _apis(state),
+            patience=0,
+        )
         try:
             return (await client.state(state["contract"]["name"])).view
         finally:
             await client.close()
     except SwarmError:
         return None
+
+
+def _apis(state: Mapping[str, Any]) -> list[str]:
+    """API addresses of the SNs, those that run first."""
+    running = {one["ports"].get("api") for one in state["nodes"] if one["state"] == State.RUNNING}
+    return [
+        f"{LOOPBACK}:{port}" for port in sorted(state["sn_apis"], key=lambda p: p not in running)
+    ]
 
 
 def table(state: Mapping[str, Any]) -> list[str]:
@@ -105,6 +115,8 @@ def table(state: Mapping[str, Any]) -> list[str]:
     if contract["waiting_for"]:
         names = {one["uid"]: one["name"] for one in state["nodes"] if one["uid"]}
         head += f", {waiting_words(contract['waiting_for'], names)}"
+    if state.get("chain"):
+        head += f"; {state['chain']}"
     cells = [[_cell(one, column) for column in COLUMNS] for one in state["nodes"]]
     return [head, *columns([[name.upper() for name in COLUMNS], *cells])]
 
@@ -122,6 +134,8 @@ def _cell(one: Mapping[str, Any], column: str) -> str:
     value = one[column]
     if column == "state" and value == "exited":
         return f"exited {one['exit_code']}"
+    if column == "kind" and one.get("sentinel"):
+        return f"{value} sentinel"
     if column == "ports":
         return " ".join(f"{name}:{port}" for name, port in value.items())
     if column == "leader":

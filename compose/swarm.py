@@ -8,11 +8,13 @@ from dataclasses import asdict
 from typing import Any
 
 from compose import policy, progress, report, run_folder, status
+from compose.control import Control
+from compose.network import Network
 from compose.output import Output
-from compose.plan import Kind, NodePlan, Planner, Request
-from compose.processes import Processes, State, remove
+from compose.plan import SENTINEL, Kind, NodePlan, Planner, Request
+from compose.processes import Node, Processes, State, how_it_ended, remove
 from compose.watch import ContractWatch
-from services.common.errors import RemoteError
+from services.common.errors import ConfigError, NotFoundError, RemoteError, SwarmError
 from services.common.ids import DEFAULT_CONTRACT
 from services.common.sn_api import RoundRecord
 from services.common.sn_client import SnClient
@@ -22,7 +24,9 @@ READY_SECONDS = 120.0
 TICK_SECONDS = 0.5
 """Longest time between two looks at everything."""
 LEDGER_SECONDS = 10.0
-"""How long the SN may take to hand out its ledger at the end."""
+"""How long the SNs may take to hand out the ledger at the end."""
+KILLED = "killed by compose.local"
+"""Why a node ended that was killed to see what happens, which is no failure."""
 
 
 class Swarm:
@@ -31,15 +35,16 @@ class Swarm:
     Args:
         planner: what to start.
         folder: the run folder, held by us.
-        client: of our SN.
+        client: of our SNs.
         output: where to say what happens.
         jobs: programs to run beside the swarm, by name.
         wait_for_return: go on waiting when fewer than ``min_peers`` are left.
+        sn_patience: seconds to wait for an SN to return when too few of several are left.
     """
 
     def __init__(
         self, planner: Planner, folder: run_folder.RunFolder, client: SnClient, output: Output,
-        jobs: Mapping[str, tuple[str, ...]], wait_for_return: bool,
+        jobs: Mapping[str, tuple[str, ...]], wait_for_return: bool, sn_patience: float,
     ) -> None:  # fmt: skip
         self.planner = planner
         self.layout = planner.layout
@@ -59,9 +64,11 @@ class Swarm:
         self._contract = self.request.contract
         self._wanted = self.request.min_peers
         self._serving = False
-        """Whether the SN ever was ready."""
+        """Whether an SN ever was ready."""
         self.processes = Processes(self._changed.set)
         self.processes.guard.tell(f"rm {self.layout.scratch}")
+        self.network = Network(planner, self.processes, output, sn_patience)
+        self.control = Control(self.layout.run, self.obey)
         self.client = client
         self.watch = ContractWatch(client, self.request.contract, self._changed.set)
         self.save()
@@ -72,12 +79,13 @@ class Swarm:
         """Start everything.
 
         ML programs and jobs come first, because they load frameworks and data for seconds before
-        they look for their SL. Then the license server, the SN and the SLs, each service ready
-        before the next.
+        they look for their SL. Then the license server, the sentinel, the other SNs and the SLs,
+        each kind ready before the next.
 
         Raises:
-            RemoteError: the license server or the SN ended or is not ready in time.
+            RemoteError: the license server or an SN ended or is not ready in time.
         """
+        await self.control.open()
         indices = range(1, self.request.nodes + 1)
         programs = [self.planner.ml(index) for index in indices if self.request.program]
         programs += [self.planner.job(name, command) for name, command in self.jobs.items()]
@@ -85,9 +93,12 @@ class Swarm:
             self.output.say(f"starting {report.count(len(programs), 'program')}")
         for plan in programs:
             await self.processes.start(plan)
-        for plan in (self.planner.license(), self.planner.sn()):
-            await self._start_service(plan)
+        for plan in (self.planner.license(), self.planner.sn(1)):
+            await self._ready(await self._start_service(plan))
         self._serving = True
+        joining = [self.planner.sn(index) for index in range(2, self.request.sns + 1)]
+        for node in [await self._start_service(plan) for plan in joining]:
+            await self._ready(node)
         if self.request.contract != DEFAULT_CONTRACT:
             await self.client.create_contract(self.request.contract)
         if indices:
@@ -98,18 +109,69 @@ class Swarm:
         self._phase = "running"
         self.save()
 
-    async def _start_service(self, plan: NodePlan) -> None:
+    async def _start_service(self, plan: NodePlan) -> Node:
         addresses = ", ".join(f"{name} on port {port}" for name, port in plan.ports.items())
         self.output.say(f"starting {plan.name} ({addresses})")
         node = await self.processes.start(plan)
         self.save()
+        return node
+
+    async def _ready(self, node: Node) -> None:
         try:
             await self.processes.ready(node, READY_SECONDS)
         except RemoteError as exc:
             if node.alive:
-                self.failures[plan.name] = str(exc)
+                self.failures[node.name] = str(exc)
                 raise
             raise RemoteError(": ".join(filter(None, (str(exc), report.last_words(node))))) from exc
+
+    # --- commands
+
+    async def obey(self, verb: str, name: str) -> str:
+        """Carry out a command of the user's; return what to tell.
+
+        Raises:
+            NotFoundError: there is no such node.
+            ConfigError: it cannot be done with that node.
+            RemoteError: the node does not start.
+        """
+        node = self.processes.nodes.get(name)
+        if node is None:
+            names = ", ".join(self.processes.nodes)
+            raise NotFoundError(f"no node {name!r} in this run; there are {names}")
+        if verb == "kill":
+            return await self._kill(node)
+        if verb == "restart":
+            return await self._restart(node)
+        raise ConfigError(f"cannot {verb!r} a node: kill or restart")
+
+    async def _kill(self, node: Node) -> str:
+        if not node.alive:
+            raise ConfigError(f"{node.name} does not run ({how_it_ended(node)})")
+        await self.processes.kill(node, KILLED)
+        return f"{node.name} (pid {node.process.pid}) {how_it_ended(node)}"
+
+    async def _restart(self, node: Node) -> str:
+        name = node.name
+        if node.plan.kind not in {Kind.LICENSE, Kind.SN}:
+            raise ConfigError(
+                f"{name} cannot be restarted: only SNs and the license server can; what an SL or "
+                "an ML program knew of its training ends with it"
+            )
+        if name in self.processes.restarting or node.state is State.STARTING:
+            raise ConfigError(f"{name} is starting already")
+        self.output.say(f"restarting {name}")
+        began = time.monotonic()
+        try:
+            again = await self.processes.restart(node)
+            await self._ready(again)
+        except SwarmError as exc:
+            self.output.say(str(exc))
+            raise
+        self.failures.pop(name, None)
+        said = f"{name} runs again (pid {again.process.pid})"
+        self.output.say(said)
+        return f"{said}, ready after {time.monotonic() - began:.1f} s"
 
     # --- watch
 
@@ -133,16 +195,22 @@ class Swarm:
             watching.cancel()
 
     async def until_told(self) -> str:
-        """Show the state until cancelled; return what happened if the license server or SN ends."""
+        """Show the state until cancelled, or the license server or too many SNs are lost; why."""
         watching = asyncio.create_task(self.watch.run())
-        core = [self.processes.nodes[name] for name in ("license", "sn-1")]
         try:
-            while all(node.alive for node in core):
+            while not (reason := self._core_lost()):
                 self.save()
                 await self._tick()
         finally:
             watching.cancel()
-        return "; ".join(f"{n.name} ended ({report.end_of(n)})" for n in core if not n.alive)
+        return reason
+
+    def _core_lost(self) -> str:
+        found = [self.network.look().hopeless]
+        if self.processes.is_gone("license"):
+            ended = report.end_of(self.processes.nodes["license"])
+            found.insert(0, f"license ended ({ended})")
+        return "; ".join(filter(None, found))
 
     async def _tick(self) -> None:
         try:
@@ -153,23 +221,23 @@ class Swarm:
         self._changed.clear()
 
     async def _judge(self) -> policy.Verdict:
-        nodes = self.processes.nodes
-        sn = nodes["sn-1"]
-        places = await self._places() if sn.alive else None
+        sns = self.network.look()
+        places = await self._places() if self.network.serves else None
         elsewhere = next((name for name in (places or {}).values() if name != self._contract), "")
         if elsewhere:
             return policy.Verdict(policy.Next.STOP, report.elsewhere(elsewhere, self._contract))
         pairs = [self._pair(index, places) for index in range(1, self.request.nodes + 1)]
         return policy.judge(
             pairs, self._min_peers(), completed=self.watch.completed,
-            wait_for_return=self.wait_for_return, completed_ago=self.watch.completed_ago,
-            others_running=any(n.alive for n in nodes.values() if n.plan.kind is Kind.JOB),
-            core_lost="" if sn.alive else f"sn-1 ended ({report.end_of(sn)})",
+            wait_for_return=self.wait_for_return, sns=sns, completed_ago=self.watch.completed_ago,
+            others_running=any(
+                n.alive for n in self.processes.nodes.values() if n.plan.kind is Kind.JOB
+            ),
         )  # fmt: skip
 
     async def _places(self) -> dict[str, str] | None:
         """The contract in which each of our SLs enrolled; None where nobody can say."""
-        uids = [uid for name, uid in self.planner.uids.items() if name != "sn-1"]
+        uids = [uid for name, uid in self.planner.uids.items() if name.startswith("sl-")]
         found: dict[str, str] | None = {
             uid: self._contract for uid in uids if self.watch.enrolled(uid)
         }
@@ -202,7 +270,7 @@ class Swarm:
             self._pace.add(now, view)
         names = {uid: name for name, uid in self.planner.uids.items()}
         text = progress.describe(view, names, self._pace, now - self._started)
-        self.output.progress(text, now)
+        self.output.progress("  ".join(filter(None, (text, self.network.waiting))), now)
         self.save()
 
     def save(self) -> None:
@@ -210,7 +278,8 @@ class Swarm:
         view = self.watch.view
         state: dict[str, Any] = {
             "run_dir": str(self.layout.run), "pid": os.getpid(), "state": self._phase,
-            "certs": str(self.layout.certs), "sn_api": self.planner.ports.sn_api,
+            "certs": str(self.layout.certs), "sn_api": self.planner.ports.sn_api[0],
+            "sn_apis": list(self.planner.ports.sn_api), "chain": self.network.waiting,
             "program": list(self.request.program), "min_peers": self.request.min_peers,
             "contract": {"name": self.request.contract, **status.summary(view)},
             "nodes": status.with_view(map(status.row, self.processes.nodes.values()), view),
@@ -231,6 +300,7 @@ class Swarm:
         """
         self.closing, self._phase = True, "stopping"
         self.save()
+        await self.control.close()
         seconds = time.monotonic() - self._started
         records = await self._ledger()
         await self.client.close()
@@ -260,6 +330,7 @@ class Swarm:
 
     async def abandon(self) -> None:
         """Kill everything at once; for a bug of ours or an impatient user."""
+        await self.control.close()
         await self.processes.close()
         remove(self.layout.scratch)
 
@@ -267,7 +338,7 @@ class Swarm:
         """Every published round; None where they could not be fetched."""
         if not self._serving:
             return []
-        if self.processes.nodes["sn-1"].state is not State.RUNNING:
+        if not self.network.serves:
             return None
         try:
             async with asyncio.timeout(LEDGER_SECONDS):
@@ -276,6 +347,8 @@ class Swarm:
             return None
 
     def _no_ledger(self) -> str:
-        sn = self.processes.nodes["sn-1"]
-        why = "did not answer" if sn.told else "is gone"
-        return f"ledger not fetched: sn-1 {why}; its chain is in {self.planner.chain}"
+        chain = self.planner.chain(SENTINEL)
+        if self.request.sns > 1:
+            return f"ledger not fetched: no SN answered; the sentinel's chain is in {chain}"
+        why = "is gone" if self.processes.nodes[SENTINEL].told in {"", KILLED} else "did not answer"
+        return f"ledger not fetched: {SENTINEL} {why}; its chain is in {chain}"

@@ -1,4 +1,4 @@
-"""Follows a training contract through the SN's long poll; keeps what progress and results need."""
+"""Follows a training contract through an SN's long poll; keeps what progress and results need."""
 
 import asyncio
 import logging
@@ -10,19 +10,22 @@ from services.common.sn_client import SnClient
 
 log = logging.getLogger("swarm.compose")
 
-POLL_SECONDS = 20.0
+POLL_SECONDS = 5.0
+"""Length of one long poll; short, as we send no heartbeats that would show that an SN hangs."""
 RETRY_SECONDS = 0.5
 ASK_SECONDS = 1.0
 """Between two questions where each peer enrolled, while not all did in our contract."""
+ANSWER_SECONDS = 3.0
+"""For the answer; who asks has other nodes to look after."""
 PAUSE_SECONDS = 0.25
 """Between two answers: people read no faster, and the SN has rounds to serve."""
 
 
 class ContractWatch:
-    """The contract as it is now, as far as the SN says.
+    """The contract as it is now, as far as an SN says.
 
     Args:
-        client: of the SN.
+        client: of the SNs.
         contract: its name.
         on_change: called after each change.
     """
@@ -39,7 +42,7 @@ class ContractWatch:
         self._places: dict[str, str] | None = {}
 
     async def run(self) -> None:
-        """Follow until cancelled; an SN that is away is asked again."""
+        """Follow until cancelled; where one SN is away the next is asked."""
         cursor = ""
         while True:
             try:
@@ -96,11 +99,12 @@ class ContractWatch:
     async def _ask(self) -> dict[str, str] | None:
         found: dict[str, str] = {}
         try:
-            for summary in await self.client.contracts():
-                if summary.peers:
-                    state = await self.client.state(summary.name)
-                    found.update((peer.uid, summary.name) for peer in state.view.peers)
-        except SwarmError as exc:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                for summary in await self.client.contracts():
+                    if summary.peers:
+                        state = await self.client.state(summary.name)
+                        found.update((peer.uid, summary.name) for peer in state.view.peers)
+        except (SwarmError, TimeoutError) as exc:
             log.info("asking where the peers enrolled: %s", exc)
             return None
         return found
@@ -119,7 +123,7 @@ class ContractWatch:
         return merged.round if merged is not None else 0
 
     async def ledger(self) -> list[api.RoundRecord] | None:
-        """Every published round; None, with a line in our log, where the SN does not answer."""
+        """Every published round; None, with a line in our log, where no SN answers."""
         try:
             return await self.client.rounds(self.contract)
         except SwarmError as exc:

@@ -1,6 +1,6 @@
 """Run an example as a swarm of real processes, and show what it came to.
 
-    python -m examples.run digits [--run-dir DIR]
+    python -m examples.run digits [--sns 3] [--run-dir DIR]
 
 Starts one more process beside the swarm, which trains on all the data in one place, for
 comparison. Leaves accuracy.png and everything else in the run folder. The last line that it prints
@@ -39,7 +39,7 @@ EXAMPLES = {
 }
 
 
-def options_of(name, run_dir):
+def options_of(name, run_dir, sns=1):
     """What to run: N organisations' programs as the swarm, and one that has all the data."""
     example = EXAMPLES[name]
     program = ("python", str(HERE / name / "train.py"), "--node")
@@ -48,6 +48,7 @@ def options_of(name, run_dir):
         example.min_peers,
         (*program, "{index}"),
         quorum_seconds=example.quorum_seconds,
+        sns=sns,
     )
     return Options(request, run_dir, name, jobs={"central": (*program, "0")})
 
@@ -106,10 +107,11 @@ def main():
     began = time.monotonic()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("example", choices=EXAMPLES)
+    parser.add_argument("--sns", type=int, default=1, help="SN nodes; default 1")
     parser.add_argument("--run-dir", type=Path, help="new or empty folder; default runs/<time>-...")
     given = parser.parse_args()
     try:
-        options = options_of(given.example, given.run_dir)
+        options = options_of(given.example, given.run_dir, given.sns)
         outcome = asyncio.run(run_session(options, TextOutput(sys.stdout)))
     except SwarmError as exc:
         print(f"error: {exc}", file=sys.stderr)

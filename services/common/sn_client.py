@@ -1,7 +1,7 @@
 """Client of the SN's state API; the only way that SL, SWOP and SWCI reach the chain.
 
-Knows several SNs: when one does not answer it goes on with the next, and it learns of more from
-each registration and heartbeat.
+Knows several SNs: when one does not answer it goes on with the next, with all that it asked that
+one, and it learns of more from each registration and heartbeat.
 """
 
 import asyncio
@@ -31,7 +31,11 @@ Parsed = TypeVar("Parsed")
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
-"""Longest time an SN takes to answer anything but a long poll."""
+"""Longest time an SN takes to answer a write or a question."""
+HEARTBEAT_SECONDS = 5.0
+"""The same for a heartbeat, which is how a node notices soon that its SN hangs."""
+POLL_SLACK_SECONDS = 10.0
+"""How much later than it was asked to an SN may answer a long poll."""
 AWAY = frozenset({500, 502, 503, 504})
 """Answers of an SN, or of a proxy before it, that cannot serve now; every write of ours may be
 repeated, so another SN, or the same one later, is asked again."""
@@ -53,6 +57,8 @@ class SnClient:
             raise ConfigError("no SN to contact: set SN_NODE_IP or SN_API_SERVICE")
         self.sns = list(sns)
         self.patience = patience
+        self._under_way: dict[str, set[asyncio.Timeout]] = {}
+        """By SN: the limits of the requests that wait for it."""
         self._http = httpx.AsyncClient(
             verify=identity.client_context(),
             timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
@@ -71,7 +77,10 @@ class SnClient:
 
     async def alive(self, uid: NodeId) -> api.Registered:
         """Send a heartbeat; NotFoundError means: register again (the SN is another one)."""
-        return self._learn(await self._call("POST", f"/v1/nodes/{uid}/alive", api.Registered))
+        path = f"/v1/nodes/{uid}/alive"
+        return self._learn(
+            await self._call("POST", path, api.Registered, timeout=HEARTBEAT_SECONDS)
+        )
 
     async def leave_network(self, uid: NodeId, reason: str = "") -> None:
         """Sign off."""
@@ -98,7 +107,7 @@ class SnClient:
     async def watch(self, contract: str, after: str, wait: float) -> api.ContractState:
         """Wait until the contract differs from cursor ``after``, at most ``wait`` seconds."""
         path = f"{_path(contract)}/events?after={quote(after)}&wait={wait}"
-        return await self._call("GET", path, api.ContractState, timeout=wait + ANSWER_SECONDS)
+        return await self._call("GET", path, api.ContractState, timeout=wait + POLL_SLACK_SECONDS)
 
     async def rounds(self, contract: str) -> list[api.RoundRecord]:
         """The published rounds of the present generation, oldest first."""
@@ -135,6 +144,9 @@ class SnClient:
     ) -> Parsed:
         """Try each SN in turn until one answers or ``patience`` is over.
 
+        An SN that fails once comes last from then on, and what else was asked of it is asked of
+        the others at once: a long poll would notice much later. Every write may be repeated.
+
         Raises:
             SnUnavailableError: none answered.
             ConfigError, ForbiddenError, NotFoundError, ProtocolError, RemoteError: its answer.
@@ -142,41 +154,64 @@ class SnClient:
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self.patience
         while True:
-            failures: list[str] = []
-            for sn in list(self.sns):
-                try:
-                    answer = await self._send(sn, method, path, body, timeout)
-                except (httpx.HTTPError, ssl.SSLError) as exc:  # httpx lets some TLS alerts pass
-                    why = tls_refusal(exc) or str(exc) or type(exc).__name__
-                    failures.append(f"{sn}: {why}")
-                else:
-                    if answer.status_code not in AWAY:
-                        return _parse(answer, kind)
-                    failures.append(f"{sn}: {answer.status_code} {_detail(answer)[0]}")
-                self.sns.remove(sn)
-                self.sns.append(sn)
-            if loop.time() >= give_up or all(_is_tls_refusal(text) for text in failures):
+            failures: dict[str, str] = {}
+            while untried := [sn for sn in self.sns if sn not in failures]:
+                sn = untried[0]
+                answer = await self._send(sn, method, path, body, timeout)
+                if isinstance(answer, httpx.Response):
+                    return _parse(answer, kind)
+                failures[sn] = answer
+            if loop.time() >= give_up or all(map(_is_tls_refusal, failures.values())):
                 raise SnUnavailableError(
-                    f"no SN answers ({'; '.join(failures)}). Check that the SN is up, its address "
+                    f"no SN answers ({_listed(failures)}). Check that the SN is up, its address "
                     "and port, the firewall, and that its certificate is signed by a CA you trust"
                 )
-            log.warning("Failed to connect to the API server (%s). Retrying", "; ".join(failures))
+            log.warning("Failed to connect to the API server (%s). Retrying", _listed(failures))
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _send(
         self, sn: str, method: str, path: str, body: BaseModel | None, timeout: float
-    ) -> httpx.Response:
+    ) -> httpx.Response | str:
+        """Ask one SN; its answer, or why it is none."""
         content = body.model_dump_json().encode() if body is not None else None
-        return await self._http.request(
-            method, f"https://{sn}{path}", content=content,
-            headers={"content-type": "application/json"} if content else {},
-            timeout=httpx.Timeout(timeout, connect=CONNECT_SECONDS),
-        )  # fmt: skip
+        under_way = self._under_way.setdefault(sn, set())
+        try:
+            async with asyncio.timeout(None) as limit:
+                under_way.add(limit)
+                try:
+                    answer = await self._http.request(
+                        method, f"https://{sn}{path}", content=content,
+                        headers={"content-type": "application/json"} if content else {},
+                        timeout=httpx.Timeout(timeout, connect=CONNECT_SECONDS),
+                    )  # fmt: skip
+                finally:
+                    under_way.discard(limit)
+        except TimeoutError:
+            return "it failed another request"
+        except (httpx.HTTPError, ssl.SSLError) as exc:  # httpx lets some TLS alerts pass
+            self._leave(sn)
+            return tls_refusal(exc) or str(exc) or type(exc).__name__
+        if answer.status_code in AWAY:
+            self._leave(sn)
+            return f"{answer.status_code} {_detail(answer)[0]}"
+        return answer
+
+    def _leave(self, sn: str) -> None:
+        """Put an SN behind the others, and break off what waits for it, unless there are none."""
+        self.sns.remove(sn)
+        self.sns.append(sn)
+        if len(self.sns) > 1:
+            for limit in self._under_way.pop(sn, ()):
+                limit.reschedule(asyncio.get_running_loop().time())
 
 
 def _is_tls_refusal(failure: str) -> bool:
     """Whether TLS itself refused one of the two certificates; waiting does not mend that."""
     return "CERTIFICATE_VERIFY_FAILED" in failure or "_ALERT_" in failure
+
+
+def _listed(failures: dict[str, str]) -> str:
+    return "; ".join(f"{sn}: {why}" for sn, why in failures.items())
 
 
 def _path(contract: str) -> str:

@@ -62,6 +62,11 @@ async def sn() -> None:
     from services.common import rest, settings, tls
     from services.common.ids import DEFAULT_CONTRACT, NodeKind
 
+    breaks = Path(os.environ.get("FAKE_SN_BREAKS", "nowhere"))
+    if breaks.exists():
+        sys.exit(f"Exiting SN. Reason: {breaks.read_text()}")
+    while Path(os.environ.get("FAKE_SN_WAITS", "nowhere")).exists():
+        await asyncio.sleep(0.02)  # a file has no event to wait for
     identity = tls.load_identity(settings.load(settings.NodeSettings), NodeKind.SN)
     sock = rest.listen("127.0.0.1", int(os.environ["SN_API_SERVER_PORT"]), "the fake SN")
     app = rest.make_app("fake SN")

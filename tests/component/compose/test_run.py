@@ -59,7 +59,9 @@ def test_status_tells_pid_uid_ports_round_and_leader(compose, tmp_path, capsys):
         assert f"SWARM_NODE_UID={sl['uid']}".encode() in environment_of(sl["pid"])
     assert b"NODE_ID=ml-2" in environment_of(nodes["ml-2"]["pid"])
     assert local.main(["status", "--run-dir", str(tmp_path / "run")]) == 0
-    assert re.search(r"^sl-2 +SL +running +\d+ +fs:\d+ +7 ", capsys.readouterr().out, re.MULTILINE)
+    table = capsys.readouterr().out
+    assert re.search(r"^sl-2 +SL +running +\d+ +fs:\d+ +7 ", table, re.MULTILINE)
+    assert re.search(r"^sn-1 +SN sentinel +running ", table, re.MULTILINE)
     assert local.main(["down", "--run-dir", str(tmp_path / "run")]) == 0
     assert composition.result()["exit_code"] == 128 + signal.SIGTERM
     composition.assert_nothing_left()

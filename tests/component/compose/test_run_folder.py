@@ -106,8 +106,10 @@ def test_scratch_needs_room(tmp_path, monkeypatch):
 
 def test_ports_are_all_different():
     chosen = ports.choose(5)
-    numbers = [chosen.license, chosen.sn_api, chosen.sn_p2p, *chosen.sl]
-    assert len(set(numbers)) == 8
+    numbers = [chosen.license, *chosen.sn_api, *chosen.sn_p2p, *chosen.sl]
+    assert len(set(numbers)) == len(numbers) == 8
+    chosen = ports.choose(2, 3)
+    assert len({chosen.license, *chosen.sn_api, *chosen.sn_p2p, *chosen.sl}) == 9
 
 
 def test_given_ports_are_taken_or_refused():
@@ -115,12 +117,20 @@ def test_given_ports_are_taken_or_refused():
         sock.bind(("127.0.0.1", 0))
         sock.listen()
         taken = sock.getsockname()[1]
-        with pytest.raises(ConfigError, match=f"port {taken} for the SN's API"):
-            ports.choose(1, sn_api=taken)
-    assert ports.choose(1, sn_api=taken).sn_api == taken
+        with pytest.raises(ConfigError, match=f"port {taken} for the API of sn-2"):
+            ports.choose(1, 2, sn_api=(0, taken))
+    assert ports.choose(1, 2, sn_api=(0, taken)).sn_api[1] == taken
 
 
-@pytest.mark.parametrize("options", [{"sn_api": 70_000}, {"sl": (1234,)}])
-def test_bad_ports(options):
-    with pytest.raises(ConfigError):
-        ports.choose(2, **options)
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"sn_api": (0, 70_000)}, "port 70000 for the API of sn-2"),
+        ({"sn_p2p": (0,)}, "1 --sn-p2p-port for 2 SNs: give one for each"),
+        ({"sn_api": (0, 0, 0)}, "3 --sn-api-port for 2 SNs"),
+        ({"sl": (1234,)}, "1 --sl-port for 2 SLs"),
+    ],
+)
+def test_bad_ports(options, words):
+    with pytest.raises(ConfigError, match=words):
+        ports.choose(2, 2, **options)

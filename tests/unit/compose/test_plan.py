@@ -8,8 +8,8 @@ import pytest
 from compose.plan import Kind, Layout, Planner, Ports, Request
 from services.common.errors import ConfigError
 
-PORTS = Ports(5814, 30303, 30304, (30305, 30306))
-UIDS = {"sn-1": "a" * 32, "sl-1": "b" * 32, "sl-2": "c" * 32}
+PORTS = Ports(5814, (30303, 30403, 30503), (30304, 30404, 30504), (30305, 30306))
+UIDS = {"sn-1": "a" * 32, "sn-2": "d" * 32, "sn-3": "e" * 32, "sl-1": "b" * 32, "sl-2": "c" * 32}
 
 
 def planner(tmp_path, *, inherited=None, **options):
@@ -20,7 +20,7 @@ def planner(tmp_path, *, inherited=None, **options):
 
 def test_sentinel_and_license_server(tmp_path):
     plans = planner(tmp_path)
-    sn, licenses = plans.sn(), plans.license()
+    sn, licenses = plans.sn(1), plans.license()
     assert sn.command == (sys.executable, "-m", "services.sn")
     assert sn.environment["SN_I_AM_SENTINEL"] == "true"
     assert sn.environment["SN_API_SERVER_PORT"] == "30304"
@@ -32,6 +32,34 @@ def test_sentinel_and_license_server(tmp_path):
     assert sn.ports == {"p2p": 30303, "api": 30304}
     assert licenses.environment["LICENSE_PORT"] == "5814"
     assert licenses.uid == ""
+
+
+def test_the_other_sns_join_the_sentinel(tmp_path):
+    (tmp_path / "sn-2-cert.pem").touch()
+    inherited = {"PATH": "/bin", "SENTINEL_API_SERVICE": "elsewhere:443"}
+    plans = planner(tmp_path, sns=3, inherited=inherited)
+    assert plans.sns == ["sn-1", "sn-2", "sn-3"]
+    first, second, third = (plans.sn(index) for index in (1, 2, 3))
+    assert "SENTINEL_NODE_IP" not in first.environment
+    assert second.environment["SN_I_AM_SENTINEL"] == "false"
+    assert second.environment["SENTINEL_NODE_IP"] == "127.0.0.1"
+    assert second.environment["SENTINEL_API_SERVER_PORT"] == "30304"
+    assert "SENTINEL_API_SERVICE" not in second.environment
+    assert (second.name, second.uid) == ("sn-2", "d" * 32)
+    assert second.ports == {"p2p": 30403, "api": 30404}
+    assert second.environment["SN_API_SERVER_PORT"] == "30404"
+    assert second.environment["SN_P2P_LISTEN_PORT"] == "30403"
+    assert second.environment["SWARM_ID_CERT"] == f"{tmp_path}/sn-2-cert.pem"
+    assert third.environment["SWARM_ID_CERT"] == f"{tmp_path}/sn-1-cert.pem"  # has none of its own
+    folders = {one.environment["SN_DATA_DIR"] for one in (first, second, third)}
+    assert folders == {f"/run/nodes/sn-{index}/chain" for index in (1, 2, 3)}
+
+
+def test_the_sls_are_spread_over_the_sns(tmp_path):
+    plans = planner(tmp_path, sns=3, nodes=5)
+    plans.ports = Ports(1, PORTS.sn_p2p, PORTS.sn_api, (1, 2, 3, 4, 5))
+    preferred = [plans.sl(index).environment["SN_API_SERVER_PORT"] for index in range(1, 6)]
+    assert preferred == ["30304", "30404", "30504", "30304", "30404"]
 
 
 def test_both_halves_of_a_pair_share_their_channel_and_no_other_pairs(tmp_path):
@@ -118,6 +146,8 @@ def test_a_job_is_no_part_of_the_swarm(tmp_path):
     [
         ({"nodes": -1}, "--nodes -1"),
         ({"nodes": 65}, "--nodes 65"),
+        ({"sns": 0}, "--sns 0"),
+        ({"sns": 17}, "--sns 17"),
         ({"min_peers": 3}, "--min-peers 3"),
         ({"min_peers": 0}, "--min-peers 0"),
         ({"contract": "a/b"}, "--contract 'a/b'"),
@@ -133,5 +163,5 @@ def test_what_cannot_work_is_refused(options, word):
 
 
 def test_a_sound_request_passes():
-    Request(5, 4, ("x",)).check()
+    Request(5, 4, ("x",), sns=16).check()
     Request(0, quorum_seconds=0.0).check()

@@ -12,6 +12,7 @@ from compose.policy import (
     Half,
     Next,
     Pair,
+    Sns,
     judge,
 )  # fmt: skip
 
@@ -24,8 +25,18 @@ def pair(index=1, sl=RUNNING, ml=RUNNING, enrolled=True, unconnected=False):
     return Pair(index, sl, ml, enrolled, unconnected)
 
 
-def verdict(*pairs, min_peers=2, completed=False, wait=False, **more):
-    return judge(pairs, min_peers, completed=completed, wait_for_return=wait, **more)
+def sns(total, *gone, short_for=0.0, patience=120.0):
+    names = tuple(f"sn-{index}" for index in range(1, total + 1))
+    lost = tuple(f"sn-{index}" for index in gone)
+    ends = "; ".join(f"{name} ended (killed)" for name in lost)
+    return Sns(names, lost, ends, short_for, patience)
+
+
+ONE_SN = sns(1)
+
+
+def verdict(*pairs, min_peers=2, completed=False, wait=False, net=ONE_SN, **more):
+    return judge(pairs, min_peers, completed=completed, wait_for_return=wait, sns=net, **more)
 
 
 def test_while_all_run_it_goes_on():
@@ -87,9 +98,48 @@ def test_a_pair_that_never_connected_counts_as_lost():
 
 
 def test_without_an_sn_there_is_no_further_round():
-    found = verdict(pair(1), pair(2), core_lost="sn-1 ended")
-    assert (found.next, found.reason) == (Next.STOP, "sn-1 ended")
-    assert verdict(pair(1, WELL), pair(2, WELL), core_lost="sn-1 ended").next is Next.GO_ON
+    found = verdict(pair(1), pair(2), net=sns(1, 1))
+    assert (found.next, found.reason) == (Next.STOP, "sn-1 ended (killed)")
+    assert verdict(pair(1, WELL), pair(2, WELL), net=sns(1, 1)).next is Next.GO_ON
+
+
+@pytest.mark.parametrize(
+    ("total", "gone", "waits"),
+    [
+        (2, (2,), ""),  # the sentinel decides
+        (2, (1,), "the chain waits for sn-1, without which two SNs decide nothing"),
+        (2, (1, 2), "the chain waits for sn-1, without which two SNs decide nothing"),
+        (3, (), ""),
+        (3, (1,), ""),
+        (3, (1, 3), "the chain waits: 1 of 3 SNs run and it needs 2"),
+        (4, (2,), ""),
+        (4, (1, 2), "the chain waits: 2 of 4 SNs run and it needs 3"),
+        (5, (1, 2), ""),
+        (5, (1, 2, 3), "the chain waits: 2 of 5 SNs run and it needs 3"),
+        (1, (1,), ""),  # it never goes on
+    ],
+)
+def test_the_chain_needs_a_majority_of_the_sns(total, gone, waits):
+    assert sns(total, *gone).waiting == waits
+
+
+def test_without_a_majority_it_waits_for_a_while():
+    lost = {"short_for": 120.0, "patience": 120.5}
+    assert verdict(pair(1), pair(2), net=sns(3, 1, 2, **lost)).next is Next.GO_ON
+    lost["short_for"] = 120.5
+    found = verdict(pair(1), pair(2), net=sns(3, 1, 2, **lost))
+    assert found.next is Next.STOP
+    assert found.reason == (
+        "the chain waits: 1 of 3 SNs run and it needs 2, and none returned in 120 s; "
+        "sn-1 ended (killed); sn-2 ended (killed)"
+    )
+    lost["patience"] = float("inf")
+    assert verdict(pair(1), pair(2), net=sns(3, 1, 2, **lost)).next is Next.GO_ON
+    assert verdict(pair(1), pair(2), net=sns(3, 3, short_for=999.0)).next is Next.GO_ON
+
+
+def test_a_single_sn_is_not_waited_for():
+    assert verdict(pair(1), net=sns(1, 1, patience=float("inf"))).next is Next.STOP
 
 
 def orphans(one):
