@@ -29,7 +29,7 @@ log = logging.getLogger("swarm.chain")
 MOST_PROPOSALS = 64
 """Blocks of one number that are kept while none is final."""
 MAX_DRIFT_S = 15.0
-"""How far a block's timestamp may lie ahead of the swarm's time."""
+"""How far a block's timestamp may lie ahead of the swarm's time, and of its parent's."""
 
 _RECORD = List([big_endian_int, big_endian_int, big_endian_int, binary])
 _RECORD_KEY = "agreement"
@@ -265,7 +265,7 @@ class Decisions:
             raise ValidationError(f"more than {MOST_PROPOSALS} blocks with the number of {block}")
         self._proposals[block.hash] = block
         self._early.discard(block.hash)
-        ahead = block.header.timestamp - now
+        ahead = block.header.timestamp - max(now, self.final.timestamp)  # time never goes back
         if ahead > MAX_DRIFT_S and not agreed:
             self._early.add(block.hash)
             raise ValidationError(f"{block} lies {ahead:.0f} s in the future: check the clocks")
