@@ -3,6 +3,7 @@
 For AsyncWeb3 in this process, and (what changes nothing) for standard Ethereum tools.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ from services.sn.adapters.json_views import (
     hexed32,
     log_view,
     receipt_view,
+    time_of,
     transaction_view,
 )
 
@@ -203,8 +205,9 @@ class JsonRpc:
             last = self._number(query.get("toBlock"))
         addresses = {unhex(each) for each in listed(query.get("address"))}
         topics = [{unhex(each) for each in listed(wanted)} for wanted in query.get("topics") or ()]
+        time = functools.cache(lambda block: time_of(self._node.chain, block))
         rows = self._node.chain.store.logs(first, last)
-        return [log_view(row) for row in rows if _matches(row, addresses, topics)]
+        return [log_view(row, time(row.block)) for row in rows if _matches(row, addresses, topics)]
 
     def _number(self, tag: object) -> int:
         head = self._node.chain.head.block_number

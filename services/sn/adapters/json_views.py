@@ -3,6 +3,7 @@
 Runs on the chain's thread. Numbers are ``0x`` hex without leading zeros, bytes are ``0x`` hex.
 """
 
+import functools
 from typing import Any
 
 import rlp
@@ -19,6 +20,10 @@ from services.sn.adapters.evm_store import LogRow
 Json = dict[str, Any]
 
 BLOOM_BYTES = 256
+TIMESTAMP = 11
+"""Place of the timestamp in a header."""
+
+checksummed = functools.lru_cache(maxsize=1024)(to_checksum_address)
 
 
 def hexed(value: bytes) -> str:
@@ -78,15 +83,26 @@ def hexed32(value: int) -> str:
     return hexed(value.to_bytes(32, "big"))
 
 
-def log_view(row: LogRow) -> Json:
-    """An event."""
+def time_of(chain: SwarmChain, block_hash: bytes) -> int:
+    """When a block was made; reads nothing else of it, as histories are long."""
+    return int.from_bytes(rlp.decode(chain.store[block_hash])[TIMESTAMP])
+
+
+def log_view(row: LogRow, time: int) -> Json:
+    """An event.
+
+    Args:
+        row: which.
+        time: of its block.
+    """
     topics = [row.topics[k : k + 32] for k in range(0, len(row.topics), 32)]
     return {
-        "address": to_checksum_address(row.address),
+        "address": checksummed(row.address),
         "topics": [hexed(topic) for topic in topics],
         "data": hexed(row.data),
         "blockNumber": hex(row.number),
         "blockHash": hexed(row.block),
+        "blockTimestamp": hex(time),
         "transactionHash": hexed(row.tx),
         "transactionIndex": hex(row.tx_position),
         "logIndex": hex(row.position),
@@ -124,7 +140,11 @@ def receipt_view(chain: SwarmChain, transaction_hash: Hash32) -> Json | None:
         "effectiveGasPrice": "0x0",
         "type": hex(getattr(transaction, "type_id", None) or 0),
         "status": "0x1" if succeeded else "0x0",
-        "logs": [log_view(r) for r in chain.store.logs(number, number) if r.tx == transaction_hash],
+        "logs": [
+            log_view(row, header.timestamp)
+            for row in chain.store.logs(number, number)
+            if row.tx == transaction_hash
+        ],
         "logsBloom": _bloom(receipt),
     }
     if not succeeded and transaction_hash in chain.reverts:
