@@ -104,15 +104,16 @@ class SnClient:
 
     async def rounds(self, contract: str, generation: int = 0) -> list[api.RoundRecord]:
         """The published rounds of a generation, of the present one by default, oldest first."""
-        page = await self.rounds_page(contract, generation=generation)
-        found = page.rounds
-        while page.more_after is not None:
-            page = await self.rounds_page(contract, page.more_after, page.generation)
+        found: list[api.RoundRecord] = []
+        after: int | None = 0
+        while after is not None:
+            page = await self.rounds_page(contract, after, generation, ROUNDS_AT_ONCE)
             found += page.rounds
+            after, generation = page.more_after, page.generation  # a reset must not mix two
         return found
 
     async def rounds_page(
-        self, contract: str, after: int = 0, generation: int = 0, limit: int = ROUNDS_AT_ONCE
+        self, contract: str, after: int, generation: int, limit: int
     ) -> api.RoundsPage:
         """At most ``limit`` published rounds after round ``after``; generation 0: the present."""
         asked = f"after={after}&limit={limit}&generation={generation}"

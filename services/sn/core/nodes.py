@@ -9,6 +9,11 @@ from services.sn.core import ledger
 from services.sn.core.ledger import Block
 
 
+LEFT_KEPT = 86_400
+"""Seconds of chain time for which a node that signed off is remembered; then it is forgotten when
+the next new one registers. HPE showed such nodes for about ten minutes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """One node that registered at some time."""
@@ -35,18 +40,18 @@ class Node:
 
 @dataclass(slots=True)
 class Nodes:
-    """All nodes, after the events applied so far."""
+    """All nodes but those that left long ago, after the events applied so far."""
 
     by_uid: dict[str, Node] = field(default_factory=dict)
     seq: int = 0
     """How many events there were."""
 
     def get(self, uid: str) -> Node | None:
-        """The node called ``uid``, if it ever registered."""
+        """The node called ``uid``, if it registered and did not leave long ago."""
         return self.by_uid.get(uid)
 
     def all(self) -> list[Node]:
-        """Every node, sorted by uid."""
+        """Every node that is remembered, sorted by uid."""
         return [self.by_uid[uid] for uid in sorted(self.by_uid)]
 
     def children(self, parent: str) -> list[Node]:
@@ -77,6 +82,8 @@ class Nodes:
 
     def _register(self, event: ledger.NodeRegistered, block: Block) -> None:
         old = self.by_uid.get(event.uid)
+        if old is None:
+            self._forget_left(before=block.time - LEFT_KEPT)
         node = Node(
             uid=event.uid, kind=event.kind, sentinel=event.sentinel, endpoint=event.endpoint,
             container=event.container, version=event.version, parent=event.parent,
@@ -86,6 +93,11 @@ class Nodes:
         if old is not None and _shown(old) != _shown(node):
             node = replace(node, revision=self.seq)
         self.by_uid[event.uid] = node
+
+    def _forget_left(self, before: int) -> None:
+        gone = [n.uid for n in self.by_uid.values() if n.left and n.last_seen < before]
+        for uid in gone:
+            del self.by_uid[uid]
 
     def _mark(self, uid: str, **changes: bool | int) -> None:
         node = self.by_uid.get(uid)
