@@ -3,8 +3,8 @@
     python -m tests.bench.bench_growth [--rounds 3000] [--peers 4] [--folder DIR]
 
 Starts a real SN process and plays its peers through the API. A folder from an earlier run is gone
-on with; then ``--rounds 0`` only measures the restarts. ``--code`` names another checkout whose SN
-is to be measured.
+on with; then ``--rounds 0`` only measures restarts and reading. ``--code`` names another checkout
+whose SN is to be measured.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from pathlib import Path
 from services.common import sn_api as api
 from services.common.ids import DEFAULT_CONTRACT, NO_DIGEST, NodeKind
 from services.common.sn_client import SnClient
+from services.sn.adapters.snapshots import FILE
 from tests.pki import Pki
 
 ROOT = Path(__file__).parents[2]
@@ -141,6 +142,17 @@ async def grow(sn: Sn, pki: Pki, rounds: int, count: int) -> None:
     await peers.close()
 
 
+async def read_back(sn: Sn, pki: Pki) -> None:
+    """Read the ledger's rounds through the API."""
+    client = SnClient(pki.identity(NodeKind.SL, "1"), [sn.endpoint])
+    for what in ("all rounds", "all rounds again"):
+        started = time.monotonic()
+        records = await client.rounds(DEFAULT_CONTRACT)
+        print(f"{what}: {len(records)} in {time.monotonic() - started:.1f} s, "
+              f"memory {sn.memory() / 1e6:.1f} MB")  # fmt: skip
+    await client.close()
+
+
 async def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser()
@@ -162,8 +174,11 @@ async def main() -> None:
     print(f"stopped: disk {sn.disk() / 1e6:.1f} MB in {folder}")
     print(f"restart after a clean stop: {await sn.start():.1f} s")
     await sn.stop(kill=True)
-    print(f"restart after a kill:       {await sn.start():.1f} s")
+    (sn.data / FILE).unlink(missing_ok=True)
+    print(f"restart without a snapshot: {await sn.start():.1f} s")
     print(f"memory then: {sn.memory() / 1e6:.1f} MB")
+    if args.code == ROOT:
+        await read_back(sn, pki)
     await sn.stop()
 
 

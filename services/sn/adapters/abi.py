@@ -4,7 +4,7 @@ Only ABI arithmetic, no chain: uids and digests are hex strings on our side and 
 ``bytes32`` on the other; loss and metric are IEEE-754 binary32 bits on the chain.
 
 Events are read word by word at offsets that are known beforehand, because an SN that starts reads
-millions of them; ``eth_abi``, which the tests compare with, takes six times as long.
+millions of them; ``eth_abi``, which the tests compare with, takes four times as long.
 """
 
 import functools

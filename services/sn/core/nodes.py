@@ -8,7 +8,6 @@ from services.common.sn_api import NodeInfo
 from services.sn.core import ledger
 from services.sn.core.ledger import Block
 
-
 LEFT_KEPT = 86_400
 """Seconds of chain time for which a node that signed off is remembered; then it is forgotten when
 the next new one registers. HPE showed such nodes for about ten minutes."""
