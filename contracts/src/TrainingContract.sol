@@ -150,7 +150,7 @@ contract TrainingContract is TrainingChecks, TrainingRounds {
             );
         }
         if (!p.live) {
-            p.live = true;
+            _revive(peer, p);
             emit Returned(generation, round, peer);
         }
         if (news) {

@@ -40,11 +40,36 @@ abstract contract TrainingRounds is TrainingState {
         }
         bool counted = _counts(p);
         if (counted) _count(p, false);
-        p.live = true;
         p.mayLead = mayLead;
         p.state = PeerState.TRAINING;
+        _revive(peer, p);
         if (counted) _count(p, true);
         return true;
+    }
+
+    /// Makes a peer live.
+    function _revive(bytes16 peer, Peer storage p) internal {
+        p.live = true;
+        if (p.seated) return;
+        p.seated = true;
+        _seats[_generation].push(peer);
+    }
+
+    /// Takes the seats of peers that are not live; the others keep their order.
+    function _clearSeats() internal {
+        bytes16[] storage all = _seats[_generation];
+        uint256 kept = 0;
+        for (uint256 i = 0; i < all.length; i++) {
+            bytes16 uid = all[i];
+            Peer storage p = _peers[_generation][uid];
+            if (!p.live) {
+                p.seated = false;
+                continue;
+            }
+            if (kept != i) all[kept] = uid;
+            kept++;
+        }
+        while (all.length > kept) all.pop();
     }
 
     function _depart(
@@ -56,9 +81,10 @@ abstract contract TrainingRounds is TrainingState {
     ) internal {
         p.live = false;
         emit Left(_generation, _round, peer, reason);
-        if (_phase != Phase.MERGING && _counts(p)) {
-            _count(p, false);
+        if (_phase != Phase.MERGING) {
+            if (_counts(p)) _count(p, false);
             p.checkedIn = 0;
+            _clearSeats();
         }
         if (peer == _leader) {
             _replaceLeader(ifLeader, 0);
@@ -172,7 +198,7 @@ abstract contract TrainingRounds is TrainingState {
 
     /// The smallest hash among those who checked in and may lead, and are not lost.
     function _choose(uint32 term, bytes16 barred) internal view returns (bytes16 leader) {
-        bytes16[] storage all = _enrolled[_generation];
+        bytes16[] storage all = _seats[_generation];
         bytes32 floor = 0;
         while (true) {
             bytes32 least = bytes32(type(uint256).max);
@@ -199,7 +225,7 @@ abstract contract TrainingRounds is TrainingState {
     }
 
     function _reapLost() internal {
-        bytes16[] storage all = _enrolled[_generation];
+        bytes16[] storage all = _seats[_generation];
         for (uint256 i = 0; i < all.length; i++) {
             Peer storage p = _peers[_generation][all[i]];
             if (!p.live || !nodes.isLost(all[i])) continue;
@@ -211,7 +237,7 @@ abstract contract TrainingRounds is TrainingState {
     /// Takes away the check-ins of peers no longer live, and on request of dropped ones; counts
     /// the rest.
     function _regather(bool withoutDropped) internal {
-        bytes16[] storage all = _enrolled[_generation];
+        bytes16[] storage all = _seats[_generation];
         _clearCounts();
         for (uint256 i = 0; i < all.length; i++) {
             Peer storage p = _peers[_generation][all[i]];
@@ -223,6 +249,7 @@ abstract contract TrainingRounds is TrainingState {
                 _count(p, true);
             }
         }
+        _clearSeats();
     }
 
     function _reopen(string memory reason) internal {
@@ -241,13 +268,14 @@ abstract contract TrainingRounds is TrainingState {
         _phase = Phase.CHECKIN;
         _leader = 0;
         _clearCounts();
+        _clearSeats();
     }
 
     /// The training is over once there is a merged model, somebody is live, and no live peer trains
     /// or has its last training still to contribute.
     function _completeIfDone() internal {
         if (_phase != Phase.CHECKIN || _mergedRound == 0) return;
-        bytes16[] storage all = _enrolled[_generation];
+        bytes16[] storage all = _seats[_generation];
         bool anybody = false;
         for (uint256 i = 0; i < all.length; i++) {
             Peer storage p = _peers[_generation][all[i]];

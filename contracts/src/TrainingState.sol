@@ -37,6 +37,7 @@ abstract contract TrainingState is Guarded {
     struct Peer {
         bool enrolled;
         bool live;
+        bool seated; // is among _seats
         bool mayLead;
         PeerState state;
         uint8 weightage; // of its last check-in, like size and digest
@@ -71,6 +72,10 @@ abstract contract TrainingState is Guarded {
 
     mapping(uint32 generation => mapping(bytes16 uid => Peer)) internal _peers;
     mapping(uint32 generation => bytes16[]) internal _enrolled;
+
+    // All live peers, and in MERGING also those that left with a check-in to merge: whoever calls
+    // pays for these, not for all that ever enrolled.
+    mapping(uint32 generation => bytes16[]) internal _seats;
 
     event Enrolled(
         uint32 generation,
@@ -208,11 +213,11 @@ abstract contract TrainingState is Guarded {
         }
     }
 
-    /// @notice Whose check-ins the leader is to merge, in the order of enrolment: those of the
-    /// frozen round, without dropped ones. None outside MERGING.
+    /// @notice Whose check-ins the leader is to merge, in the order in which they became live: those
+    /// of the frozen round, without dropped ones. None outside MERGING.
     function participants() public view returns (bytes16[] memory list) {
         if (_phase != Phase.MERGING) return list;
-        bytes16[] storage all = _enrolled[_generation];
+        bytes16[] storage all = _seats[_generation];
         list = new bytes16[](_checkIns);
         uint256 count = 0;
         for (uint256 i = 0; i < all.length; i++) {

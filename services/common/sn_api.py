@@ -326,6 +326,19 @@ class RoundRecord(_Schema):
     time: int
 
 
+class RoundsPage(_Schema):
+    """Answer to ``GET /v1/contracts/{name}/rounds?after=R&limit=N&generation=G``."""
+
+    generation: int
+    """Of these rounds: the present one, or an earlier one on request."""
+    total: int
+    """How many rounds of this generation are published; their numbers are 1 to that."""
+    rounds: list[RoundRecord]
+    """Those after round ``after``, oldest first, at most ``limit``."""
+    more_after: int | None
+    """Pass as ``after`` for the next ones; None: these are the last so far."""
+
+
 class ContractSummary(_Schema):
     """A row of ``GET /v1/contracts``."""
 

@@ -39,6 +39,8 @@ POLL_SLACK_SECONDS = 10.0
 AWAY = frozenset({500, 502, 503, 504})
 """Answers of an SN, or of a proxy before it, that cannot serve now; every write of ours may be
 repeated, so another SN, or the same one later, is asked again."""
+ROUNDS_AT_ONCE = 200
+"""Rounds that one request asks for; with 32 peers a megabyte or two."""
 RETRY_SECONDS = 1.0
 """Pause between two tries of the whole list of SNs."""
 
@@ -109,9 +111,22 @@ class SnClient:
         path = f"{_path(contract)}/events?after={quote(after)}&wait={wait}"
         return await self._call("GET", path, api.ContractState, timeout=wait + POLL_SLACK_SECONDS)
 
-    async def rounds(self, contract: str) -> list[api.RoundRecord]:
-        """The published rounds of the present generation, oldest first."""
-        return await self._call("GET", f"{_path(contract)}/rounds", list[api.RoundRecord])
+    async def rounds(self, contract: str, generation: int = 0) -> list[api.RoundRecord]:
+        """The published rounds of a generation, of the present one by default, oldest first."""
+        found: list[api.RoundRecord] = []
+        after: int | None = 0
+        while after is not None:
+            page = await self.rounds_page(contract, after, generation, ROUNDS_AT_ONCE)
+            found += page.rounds
+            after, generation = page.more_after, page.generation  # a reset must not mix two
+        return found
+
+    async def rounds_page(
+        self, contract: str, after: int, generation: int, limit: int
+    ) -> api.RoundsPage:
+        """At most ``limit`` published rounds after round ``after``; generation 0: the present."""
+        asked = f"after={after}&limit={limit}&generation={generation}"
+        return await self._call("GET", f"{_path(contract)}/rounds?{asked}", api.RoundsPage)
 
     async def reset(self, contract: str, reason: str) -> api.ContractState:
         """RESET CONTRACT."""

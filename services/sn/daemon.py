@@ -21,6 +21,8 @@ from services.sn.adapters.entry import find_network
 from services.sn.adapters.evm_store import DATABASE
 from services.sn.adapters.membership import Membership
 from services.sn.adapters.projection import Projection
+from services.sn.adapters.round_history import RoundHistory
+from services.sn.adapters.snapshots import FileSnapshots
 from services.sn.adapters.system import SystemContracts, system_addresses
 from services.sn.adapters.trainings import Trainings
 from services.sn.adapters.writer import Writer
@@ -127,6 +129,7 @@ class _Node:
         self._pace = pace
         self._api_sock = api_sock
         host = socket.gethostname()
+        self._snapshots = FileSnapshots(settings.sn_data_dir)
         self._p2p_endpoint = settings.p2p_endpoint(host, p2p_sock.getsockname()[1])
         self._me = NodeRegistered(
             uid=uid, kind=NodeKind.SN, sentinel=settings.sn_i_am_sentinel,
@@ -141,7 +144,7 @@ class _Node:
             await self._told("the chain", self._engine.ready.wait())
             chain = Chain(self._engine)
             registry, nodes = system_addresses(chain)
-            projection = Projection(chain, registry, nodes)
+            projection = Projection(chain, registry, nodes, self._snapshots)
             tasks.create_task(projection.follow())
             writer = Writer(chain, projection)
             system = SystemContracts(writer, registry, nodes)
@@ -157,7 +160,7 @@ class _Node:
             log.info("Setting up blockchain layer for the swarm node: FINISHED")
             sn = Sn(
                 projection, writer, trainings, membership, self._engine.rpc, self._engine.status,
-                self._p2p,
+                self._p2p, RoundHistory(chain),
             )  # fmt: skip
             await self._serve(sn)
 

@@ -13,7 +13,7 @@ from eth_abi.abi import encode
 from services.common.ids import NodeKind
 from services.common.sn_api import PeerState, Perf
 from services.sn.adapters import abi
-from services.sn.adapters.chain import Head, Log
+from services.sn.adapters.chain import Chain, Head, Log
 
 REGISTRY, NODES, TRAINING = (f"0x{digit * 40}" for digit in "123")
 
@@ -25,6 +25,7 @@ class FakeChain:
         self.blocks = []
         self.receipts = {}
         self.reads = 0
+        self.log_ranges = []
         self._logs = {}
         self._changed = asyncio.Event()
         self.extend()
@@ -54,8 +55,12 @@ class FakeChain:
         self.reads += 1
         return self.blocks[number] if number < len(self.blocks) else None
 
-    async def logs(self, first, last):
-        return [x for block in self.blocks[first : last + 1] for x in self._logs[block.hash]]
+    async def logs(self, first, last, address=""):
+        self.log_ranges.append((first, last))
+        found = [x for block in self.blocks[first : last + 1] for x in self._logs[block.hash]]
+        return [x for x in found if address in ("", x.address)]
+
+    blocks_of = Chain.blocks_of
 
     async def logs_of(self, block_hash):
         return self._logs[block_hash]
@@ -75,6 +80,12 @@ class FakeChain:
 
 
 def _log(address, event, block):
+    topic, data = encoded(address, event)
+    return Log(address, (topic,), data, block.number, block.hash, "t" * 64)
+
+
+def encoded(address, event):
+    """First topic and data of an event, as the contract at `address` emits it."""
     kind = {REGISTRY: abi.REGISTRY, NODES: abi.NODES, TRAINING: abi.TRAINING}[address]
     topic, shape = next(
         (topic, shape)
@@ -82,8 +93,7 @@ def _log(address, event, block):
         if shape.make is type(event)
     )
     values = [_plain(getattr(event, f.name), i.type) for f, i in _paired(event, shape)]
-    data = encode([i.type for i in shape.inputs], values)
-    return Log(address, (topic,), data, block.number, block.hash, "t" * 64)
+    return topic, encode([i.type for i in shape.inputs], values)
 
 
 def _paired(event, shape):

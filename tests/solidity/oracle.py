@@ -55,6 +55,8 @@ class Oracle:
         self.leader, self.elected_at = NOBODY, 0
         self.terms: dict[str, Any] = {}
         self.peers: dict[bytes, Peer] = {}
+        self.seats: list[bytes] = []
+        """Live peers, and those that left during the merge under way, as they came."""
         self.participants: list[bytes] = []
         self.drops: set[bytes] = set()
         self.merges: list[bytes] = []
@@ -68,6 +70,8 @@ class Oracle:
         """Applies a call; returns the events. A refused call changes nothing."""
         self.facts = []
         getattr(self, function)(**arguments)
+        if self.phase != "MERGING":
+            self.seats = [uid for uid in self.seats if self.peers[uid].live]
         return self.facts
 
     # --- calls, with the contract's parameter names
@@ -88,6 +92,7 @@ class Oracle:
         if now.live and now.state == 0 and now.may_lead == mayLead:
             return
         now.live, now.state, now.closed_in, now.may_lead = True, 0, 0, mayLead
+        self._sit(peer)
         self._say("Enrolled", peer=peer, mayLead=mayLead, **self.terms)
         self._elect("quorum")
 
@@ -106,6 +111,7 @@ class Oracle:
             need(not (now.state > 0 and state == 0), "bad-value")
         if not now.live:
             now.live = True
+            self._sit(peer)
             self._say("Returned", peer=peer)
         if not same:
             if now.state == 0 and state > 0:
@@ -125,7 +131,7 @@ class Oracle:
         if self.phase == "MERGING":
             return
         self.phase, self.drops = "MERGING", set()
-        self.participants = [uid for uid, peer in self.peers.items() if peer.checkin]
+        self.participants = [uid for uid in self.seats if self.peers[uid].checkin]
         self._say("Frozen", term=term, leader=leader, participants=self.participants)
 
     def drop(self, generation, round, term, leader, peer, reason):
@@ -246,6 +252,10 @@ class Oracle:
             self.phase, self.elected_at = "QUORUM", self.now
             self._say("LeaderElected", term=self.term, leader=self.leader, reason=reason)
 
+    def _sit(self, uid: bytes) -> None:
+        if uid not in self.seats:
+            self.seats.append(uid)
+
     def _left(self, uid: bytes, reason: str) -> None:
         self.peers[uid].live = False
         self._say("Left", peer=uid, reason=reason)
@@ -263,8 +273,8 @@ class Oracle:
         self._complete()
 
     def _end_term(self, reason: str, barred: bytes) -> None:
-        for uid, peer in self.peers.items():
-            if peer.live and uid in self.lost:
+        for uid in self.seats:
+            if self.peers[uid].live and uid in self.lost:
                 self._left(uid, "lost")
         self._gather_again()
         self._elect(reason, barred)

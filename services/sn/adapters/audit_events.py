@@ -111,7 +111,7 @@ class Events:
             sender, f"one of {', '.join(sorted(self.directory.writers)) or 'none yet'}",
         )  # fmt: skip
 
-    def _fold(self, event: abi.LedgerEvent, address: str, at: ledger.Block) -> None:
+    def _fold(self, event: ledger.LedgerEvent, address: str, at: ledger.Block) -> None:
         match event:
             case ledger.WriterAdded() | ledger.WriterRemoved():
                 self.directory.apply(event)
@@ -130,7 +130,7 @@ class Events:
                     self.chronicle.apply(event, at)
 
     def _register(self, event: ledger.Registered, at: ledger.Block) -> None:
-        if event.kind != abi.TRAINING_KIND:
+        if event.kind != ledger.TRAINING_KIND:
             return
         self._trainings.add(event.at)
         if event.name == self.contract:

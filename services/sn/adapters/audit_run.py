@@ -15,6 +15,7 @@ from services.sn.adapters.audit import Auditor, check_summary
 from services.sn.adapters.audit_headers import Json, read_header, take_bytes
 from services.sn.adapters.audit_roots import read_block
 from services.sn.adapters.audit_source import BLOCKS, Answered, Endpoint
+from services.sn.core import ledger
 from services.sn.core.training import Training
 from services.sn.core.verdict import Violation
 
@@ -39,7 +40,7 @@ async def lookup(sn: Endpoint, registry: str, name: str, tag: str) -> str:
         kind, at, _ = decode(["uint8", "address", "uint64"], take_bytes({"": answer}, "", 0))
     except (DecodingError, Violation) as exc:
         raise NotFoundError(f"{sn.name} knows no SwarmRegistry at {registry}") from exc
-    if kind != abi.TRAINING_KIND:
+    if kind != ledger.TRAINING_KIND:
         raise NotFoundError(f"{sn.name} knows no training contract named {name!r}")
     return str(at)
 
@@ -204,22 +205,24 @@ class Audit:
                 )
                 continue
             verdict.same_on.append(sn.name)
-            if sn.is_sn and not await self._tells_the_same(sn, training):
+            if sn.is_sn and not await self._tells_the_same(sn, training.name):
                 verdict.not_checked.append(f"the rounds that {sn.name} tells could not be compared")
 
-    async def _tells_the_same(self, sn: Endpoint, training: Training) -> bool:
+    async def _tells_the_same(self, sn: Endpoint, name: str) -> bool:
         """Whether the state API's rounds could be compared; raises where they differ."""
-        theirs: list[RoundRecord] = []
+        chronicle = self._auditor.events.chronicle
+        assert chronicle is not None, "finish() requires one"
+        ours, theirs = chronicle.rounds, list[RoundRecord]()
         for _ in range(LOOKS):
-            told = await sn.rounds(training.name)
-            if told is None or any(item.generation != training.generation for item in told):
+            told = await sn.rounds(name, chronicle.training.generation)
+            if told is None:
                 return False
             theirs = [item for item in told if item.block <= self._auditor.verdict.head]
-            if len(theirs) >= len(training.rounds):
-                _compare_rounds(sn.name, theirs, training.rounds)
+            if len(theirs) >= len(ours):
+                _compare_rounds(sn.name, theirs, ours)
                 return True
             await asyncio.sleep(LOOK_S)
-        record = training.rounds[len(theirs)]
+        record = ours[len(theirs)]
         raise Violation(record.block, f"the state API of {sn.name} lacks round {record.round}")
 
 

@@ -8,11 +8,11 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from services.common.errors import ConfigError, RemoteError, SnUnavailableError
 from services.common.nesting import is_too_deep
-from services.common.sn_api import RoundRecord
+from services.common.sn_api import RoundRecord, RoundsPage
 from services.common.tls import tls_refusal
 from services.sn.adapters.audit_headers import Json
 
@@ -22,6 +22,8 @@ BLOCKS = BATCH // 3
 """Blocks in one request: each takes three calls."""
 LOG_BLOCKS = 2_000
 """Blocks that one request for events spans at first."""
+ROUNDS = 200
+"""Rounds in one request."""
 LARGEST = 64 << 20
 """Bytes of an answer that are read."""
 TRIES = 3
@@ -222,14 +224,21 @@ class Endpoint:
 
     # --- the state API
 
-    async def rounds(self, contract: str) -> list[RoundRecord] | None:
-        """The rounds that the SN's state API tells; None where it tells nothing."""
+    async def rounds(self, contract: str, generation: int) -> list[RoundRecord] | None:
+        """The rounds that the SN's state API tells of a generation; None where it tells nothing."""
         path = f"/v1/contracts/{quote(contract, safe='')}/rounds"
+        found: list[RoundRecord] = []
+        after: int | None = 0
         try:
-            body = await self._send("GET", f"https://{self.name}{path}")
-            return TypeAdapter(list[RoundRecord]).validate_json(body)
+            while after is not None:
+                asked = f"?after={after}&limit={ROUNDS}&generation={generation}"
+                body = await self._send("GET", f"https://{self.name}{path}{asked}")
+                page = RoundsPage.model_validate_json(body)
+                found += page.rounds
+                after = page.more_after if (page.more_after or 0) > after else None
         except (RemoteError, ConfigError, ValidationError):
             return None
+        return found
 
 
 def _detail(body: bytes) -> str:

@@ -88,6 +88,8 @@ class Log:
     block: int
     block_hash: str
     transaction: str
+    time: int | None = None
+    """Of its block, where the engine says so with the entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +153,20 @@ class Chain:
         """A canonical block, if there is one of that number."""
         return await self._block("eth_getBlockByNumber", hex(number))
 
-    async def logs(self, first: int, last: int) -> list[Log]:
-        """Log entries of the canonical blocks ``first`` to ``last``, in order."""
+    async def logs(self, first: int, last: int, address: str = "") -> list[Log]:
+        """Log entries of the canonical blocks ``first`` to ``last``, in order.
+
+        Args:
+            first: number of a block.
+            last: number of a block.
+            address: of the contract that wrote them; empty: any.
+        """
         found: list[Log] = []
         for start in range(first, last + 1, LOG_BLOCKS):
             stop = min(last, start + LOG_BLOCKS - 1)
             asked = {"fromBlock": hex(start), "toBlock": hex(stop)}
+            if address:
+                asked["address"] = address
             found += [_log(entry) for entry in await self._request("eth_getLogs", asked)]
         return found
 
@@ -164,6 +174,22 @@ class Chain:
         """Log entries of one block, in order."""
         asked = {"blockHash": f"0x{block_hash}"}
         return [_log(entry) for entry in await self._request("eth_getLogs", asked)]
+
+    async def blocks_of(self, logs: Sequence[Log]) -> dict[int, Block] | None:
+        """The blocks of log entries, by number; None: one of them is not canonical any more.
+
+        Asks for a block only where its entries do not say when it was made.
+        """
+        found: dict[int, Block] = {}
+        for entry in logs:
+            if entry.block not in found:
+                block = _block_of(entry) or await self.block(entry.block)
+                if block is None:
+                    return None
+                found[entry.block] = block
+            if found[entry.block].hash != entry.block_hash:
+                return None
+        return found
 
     async def has_code(self, address: str) -> bool:
         """Whether a contract lives at ``address``."""
@@ -313,6 +339,10 @@ def _int(value: Any) -> int:  # noqa: ANN401 - JSON or a number, as the provider
     return int(value, 16) if isinstance(value, str) else int(value)
 
 
+def _block_of(entry: Log) -> Block | None:
+    return None if entry.time is None else Block(entry.block, entry.block_hash, entry.time)
+
+
 def _head(found: dict[str, Any]) -> Head:
     return Head(
         number=_int(found["number"]), hash=_hex(found["hash"]), time=_int(found["timestamp"]),
@@ -323,8 +353,9 @@ def _head(found: dict[str, Any]) -> Head:
 
 def _log(entry: dict[str, Any]) -> Log:
     return Log(
-        address=to_checksum_address(entry["address"]),
+        address=abi.checksummed(_bytes(entry["address"])),
         topics=tuple(_bytes(topic) for topic in entry["topics"]), data=_bytes(entry["data"]),
         block=_int(entry["blockNumber"]), block_hash=_hex(entry["blockHash"]),
         transaction=_hex(entry["transactionHash"]),
+        time=_int(entry["blockTimestamp"]) if entry.get("blockTimestamp") is not None else None,
     )  # fmt: skip

@@ -159,6 +159,9 @@ class EmbeddedChain:
         self._closed = True
         if self._p2p is not None:
             self._p2p.close()
+        if self._node is not None:
+            with contextlib.suppress(ChainUnavailableError):  # the disk is full: ask others later
+                await self._thread(self._node.decisions.close)
         await self._thread(self._store.close)
         self._thread.stop()
 

@@ -251,6 +251,11 @@ class Decisions:
             return self._certificate
         return decode_votes(self._chain.store.certificate(number))
 
+    def close(self) -> None:
+        """Store what this SN need not ask for again after a restart."""
+        with self._chain.store.transaction():
+            self._keep_certificate()
+
     # --- deciding -------------------------------------------------------------------------
 
     def _take(self, block: BlockAPI, now: float) -> bool:

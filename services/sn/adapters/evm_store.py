@@ -30,6 +30,8 @@ APPLICATION = 0x53574C43
 """``application_id`` of our SQLite files ("SWLC")."""
 SCHEMA = 2
 OURS = {DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", f"{DATABASE}-journal", LOCK, KEY}
+CHECKED_BYTES = 1 << 30
+"""A larger file is not read whole at every start: that takes 5 s for each GB, and more on a disk."""
 TOLERATED = {"lost+found"}
 """What else a folder may hold: the root of an ext4 volume has it."""
 
@@ -294,8 +296,9 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} has schema {version}, this version reads {SCHEMA}: use the version that "
             "wrote it"
         )
-    complaint = connection.execute("pragma quick_check(1)").fetchone()[0]
-    if complaint != "ok":
-        raise sqlite3.DatabaseError(complaint)
+    if path.stat().st_size <= CHECKED_BYTES:
+        complaint = connection.execute("pragma quick_check(1)").fetchone()[0]
+        if complaint != "ok":
+            raise sqlite3.DatabaseError(complaint)
     connection.execute("pragma synchronous = full")
     connection.execute("pragma cache_size = -32768")

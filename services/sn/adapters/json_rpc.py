@@ -3,6 +3,7 @@
 For AsyncWeb3 in this process, and (what changes nothing) for standard Ethereum tools.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -29,6 +30,7 @@ from services.sn.adapters.json_views import (
     proof_view,
     receipt_view,
     snapshot_view,
+    time_of,
     transaction_at,
     transaction_view,
 )
@@ -260,7 +262,9 @@ class JsonRpc:
         else:
             first = self._number(query.get("fromBlock"))
             last = self._number(query.get("toBlock"))
-        return [log_view(row) for row in chosen(self._node.chain.store.logs(first, last), query)]
+        time = functools.cache(lambda block: time_of(self._node.chain, block))
+        rows = chosen(self._node.chain.store.logs(first, last), query)
+        return [log_view(row, time(row.block)) for row in rows]
 
     def _number(self, tag: object) -> int:
         head = self._node.chain.head.block_number

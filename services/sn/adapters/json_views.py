@@ -3,6 +3,7 @@
 Runs on the chain's thread. Numbers are ``0x`` hex without leading zeros, bytes are ``0x`` hex.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,10 @@ Json = dict[str, Any]
 BLOOM_BYTES = 256
 HASHED = 32
 """Trie nodes of fewer bytes have no hash: they are part of the node above."""
+TIMESTAMP = 11
+"""Place of the timestamp in a header."""
+
+checksummed = functools.lru_cache(maxsize=1024)(to_checksum_address)
 
 
 def hexed(value: bytes) -> str:
@@ -86,15 +91,26 @@ def hexed32(value: int) -> str:
     return hexed(value.to_bytes(32, "big"))
 
 
-def log_view(row: LogRow) -> Json:
-    """An event."""
+def time_of(chain: SwarmChain, block_hash: bytes) -> int:
+    """When a block was made; reads nothing else of it, as histories are long."""
+    return int.from_bytes(rlp.decode(chain.store[block_hash])[TIMESTAMP])
+
+
+def log_view(row: LogRow, time: int) -> Json:
+    """An event.
+
+    Args:
+        row: which.
+        time: of its block.
+    """
     topics = [row.topics[k : k + 32] for k in range(0, len(row.topics), 32)]
     return {
-        "address": to_checksum_address(row.address),
+        "address": checksummed(row.address),
         "topics": [hexed(topic) for topic in topics],
         "data": hexed(row.data),
         "blockNumber": hex(row.number),
         "blockHash": hexed(row.block),
+        "blockTimestamp": hex(time),
         "transactionHash": hexed(row.tx),
         "transactionIndex": hex(row.tx_position),
         "logIndex": hex(row.position),
@@ -129,7 +145,7 @@ def block_receipts(
     block = chain.get_block_by_header(header)
     logs: dict[bytes, list[Json]] = {}
     for row in chain.store.logs(header.block_number, header.block_number):
-        logs.setdefault(row.tx, []).append(log_view(row))
+        logs.setdefault(row.tx, []).append(log_view(row, header.timestamp))
     views: list[Json] = []
     used = 0
     receipts = block.get_receipts(chain.chaindb)

@@ -2,66 +2,37 @@
 
 One loop follows the head. A head that continues the chain we know brings its own logs; after a
 reorganisation everything is folded again from the logs of the new canonical chain, beside the old
-state, which readers keep seeing until the new one is complete.
+state, which readers keep seeing until the new one is complete. At a start, and then too, the fold
+goes on from the latest snapshot, if its block is part of this chain.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from services.common import sn_api as api
 from services.common.errors import ChainUnavailableError, NotFoundError, SwarmError
 from services.sn.adapters import abi
 from services.sn.adapters.chain import Chain, Head, Log, Sent, refusal_in
-from services.sn.core import ledger, views
-from services.sn.core.directory import Directory
-from services.sn.core.nodes import Nodes
+from services.sn.adapters.snapshots import NoSnapshots, Snapshots, restored
+from services.sn.core import ledger, read_model, views
+from services.sn.core.read_model import ReadModel
 from services.sn.core.training import Training
 
 log = logging.getLogger("swarm.projection")
 
 AT_A_TIME = 200
-"""Events decoded between two looks at what else there is to do; 0.1 ms each."""
+"""Events decoded between two looks at what else there is to do; 0.02 ms each."""
+BLOCKS_AT_A_TIME = 500
+"""Blocks of a long history that are read and folded before the next ones are read."""
+SAVE_EVERY = 20_000
+"""Events after which the read model is saved: what a restart after a crash folds again at most."""
 RETRY_SECONDS = 1.0
 """Pause after the chain did not answer."""
 STALLED_AFTER = 3.0
 """Seconds without a block for one of our writes after which the chain counts as stalled."""
-
-
-@dataclass(slots=True)
-class ReadModel:
-    """Everything folded from one history of the chain."""
-
-    head: Head | None = None
-    directory: Directory = field(default_factory=Directory)
-    nodes: Nodes = field(default_factory=Nodes)
-    trainings: dict[str, Training] = field(default_factory=dict)
-    """By name."""
-    by_address: dict[str, Training] = field(default_factory=dict)
-
-    def apply(self, event: abi.LedgerEvent, address: str, block: ledger.Block) -> None:
-        """Advance the fold that ``event`` belongs to."""
-        match event:
-            case ledger.WriterAdded() | ledger.WriterRemoved():
-                self.directory.apply(event)
-            case ledger.Registered():
-                self.directory.apply(event)
-                self._name(event)
-            case (
-                ledger.NodeRegistered()
-                | ledger.NodesAlive()
-                | ledger.NodesLost()
-                | ledger.NodeLeft()
-            ):
-                self.nodes.apply(event, block)
-            case _:
-                self.by_address[address].apply(event, block)
-
-    def _name(self, event: ledger.Registered) -> None:
-        if event.kind == abi.TRAINING_KIND:
-            training = Training(event.name, event.at, event.created)
-            self.trainings[event.name] = self.by_address[event.at] = training
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +41,9 @@ class _Waiter:
     settled: asyncio.Future[ledger.Block]
     since: float
     """Time of the event loop."""
+
+
+_Entry = tuple[ledger.LedgerEvent, Log, ledger.Block]
 
 
 class _Reorganised(Exception):  # noqa: N818 - never leaves this module
@@ -83,10 +57,15 @@ class Projection:
         chain: where to read.
         registry: address of the SwarmRegistry.
         nodes: address of the NodeRegistry.
+        snapshots: where the read model is kept between two runs; None: nowhere.
     """
 
-    def __init__(self, chain: Chain, registry: str, nodes: str) -> None:
+    def __init__(
+        self, chain: Chain, registry: str, nodes: str, snapshots: Snapshots | None = None
+    ) -> None:
         self._chain = chain
+        self._snapshots = snapshots or NoSnapshots()
+        self._unsaved = 0
         self._system = {registry: abi.REGISTRY, nodes: abi.NODES}
         self._waiting: dict[str, _Waiter] = {}
         self._changed: dict[str, asyncio.Event] = {}
@@ -198,17 +177,21 @@ class Projection:
         self._wake(set(self._changed))
 
     async def follow(self) -> None:
-        """Follow the chain until cancelled."""
-        while True:
-            try:
-                head = await self._chain.head()
-                await self._advance(head)
-                await self._chain.wait_for_head(head.hash)
-            except _Reorganised:
-                continue
-            except ChainUnavailableError as exc:
-                log.warning("cannot follow the chain: %s", exc)
-                await asyncio.sleep(RETRY_SECONDS)
+        """Follow the chain until cancelled; then save what is known."""
+        try:
+            while True:
+                try:
+                    head = await self._chain.head()
+                    await self._advance(head)
+                    await self._chain.wait_for_head(head.hash)
+                except _Reorganised:
+                    continue
+                except ChainUnavailableError as exc:
+                    log.warning("cannot follow the chain: %s", exc)
+                    await asyncio.sleep(RETRY_SECONDS)
+        finally:
+            if self._unsaved and self.now.head is not None:
+                self._snapshots.save(read_model.save(self.now))
 
     async def _advance(self, head: Head) -> None:
         model, known = self.now, self.now.head
@@ -216,58 +199,91 @@ class Projection:
             await self._settle(head, set(), everything=True)
             return
         if known is None or not await self._continues(known, head):
-            model = ReadModel()
+            model = await self._saved(head) or ReadModel()
             self.rebuilds += 1
-        first = model.head.number + 1 if model.head else 0
-        entries = await self._read(model, first, head)
-        before = self._cursors()
-        for event, entry, block in entries:
-            model.apply(event, entry.address, block)
-        model.head = head
-        self.now, self._seen_at = model, asyncio.get_running_loop().time()
-        after = self._cursors()
-        self._wake({n for n in before.keys() | after.keys() if after.get(n) != before.get(n)})
+        logged = await self._fold(model, head)
+        self._seen_at = asyncio.get_running_loop().time()
+        with self._waking():
+            self.now = model
         one_more = known is not None and known.hash == head.parent
-        logged = {entry.transaction for _, entry, _ in entries}
         await self._settle(head, logged, everything=not one_more)
 
-    async def _continues(self, known: Head, head: Head) -> bool:
+    async def _saved(self, head: Head) -> ReadModel | None:
+        """The read model of the latest snapshot, where ``head`` continues its block."""
+        text = await asyncio.to_thread(self._snapshots.load)
+        model = restored(text) if text is not None else None
+        if model is None or model.head is None:
+            return None
+        block = await self._chain.block(model.head.number)
+        if block is None or block.hash != model.head.hash or block.number > head.number:
+            log.info("the saved read model is of another chain: reading the whole history")
+            return None
+        log.info("going on from block %d, of %d", block.number, head.number)
+        model.head = block
+        return model
+
+    async def _fold(self, model: ReadModel, head: Head) -> set[str]:
+        """Apply the blocks up to ``head`` that ``model`` does not know, some at a time.
+
+        Returns:
+            The transactions with events in the last of them.
+        """
+        logged: set[str] = set()
+        while model.head is None or model.head.hash != head.hash:
+            first = model.head.number + 1 if model.head else 0
+            last = await self._end_of_piece(first, head)
+            entries = await self._read(model, first, last, head)
+            with self._waking():
+                for event, entry, block in entries:
+                    model.apply(event, entry.address, block)
+                model.head = last
+            logged = {entry.transaction for _, entry, _ in entries}
+            await self._save_now_and_then(model, len(entries))
+        return logged
+
+    async def _end_of_piece(self, first: int, head: Head) -> Head:
+        number = first + BLOCKS_AT_A_TIME - 1
+        if number >= head.number:
+            return head
+        block = await self._chain.block(number)
+        if block is None:
+            raise _Reorganised
+        return block
+
+    async def _save_now_and_then(self, model: ReadModel, events: int) -> None:
+        self._unsaved += events
+        if self._unsaved >= SAVE_EVERY:
+            self._unsaved = 0
+            await asyncio.to_thread(self._snapshots.save, read_model.save(model))
+
+    async def _continues(self, known: ledger.Block, head: Head) -> bool:
         if head.parent == known.hash:
             return True
         still = await self._chain.block(known.number) if head.number > known.number else None
         return still is not None and still.hash == known.hash
 
-    async def _read(
-        self, model: ReadModel, first: int, head: Head
-    ) -> list[tuple[abi.LedgerEvent, Log, ledger.Block]]:
-        """The events of blocks ``first`` to ``head``, decoded.
+    async def _read(self, model: ReadModel, first: int, last: Head, head: Head) -> list[_Entry]:
+        """The events of blocks ``first`` to ``last``, decoded.
 
         Raises:
-            _Reorganised: ``head`` is no longer canonical.
+            _Reorganised: ``head``, which continues ``last``, is no longer canonical.
         """
-        blocks: dict[int, ledger.Block] = {head.number: head}
         if first == head.number:
             logs = await self._chain.logs_of(head.hash)
-        else:
-            logs = await self._chain.logs(first, head.number)
-            for number in {entry.block for entry in logs} - {head.number}:
-                block = await self._chain.block(number)
-                if block is None:
-                    raise _Reorganised
-                blocks[number] = block
-            still = await self._chain.block(head.number)
-            if still is None or still.hash != head.hash:
-                raise _Reorganised
-        if any(blocks[entry.block].hash != entry.block_hash for entry in logs):
+            return await self._decode(model, logs, {head.number: head})
+        logs = await self._chain.logs(first, last.number)
+        blocks = await self._chain.blocks_of(logs)
+        still = await self._chain.block(head.number)
+        if blocks is None or still is None or still.hash != head.hash:
             raise _Reorganised
         return await self._decode(model, logs, blocks)
 
     async def _decode(
-        self, model: ReadModel, logs: list[Log], blocks: dict[int, ledger.Block]
-    ) -> list[tuple[abi.LedgerEvent, Log, ledger.Block]]:
+        self, model: ReadModel, logs: list[Log], blocks: Mapping[int, ledger.Block]
+    ) -> list[_Entry]:
         """Decode the logs of our own contracts; a contract is ours from its registration on."""
         ours = {**self._system, **dict.fromkeys(model.by_address, abi.TRAINING)}
-        found: list[tuple[abi.LedgerEvent, Log, ledger.Block]] = []
+        found: list[_Entry] = []
         for number, entry in enumerate(logs, start=1):
             if number % AT_A_TIME == 0:
                 await asyncio.sleep(0)  # a long history must not keep the API and the links waiting
@@ -275,13 +291,21 @@ class Projection:
             event = abi.abi(kind).event(entry.topics, entry.data) if kind else None
             if event is None:
                 continue
-            if isinstance(event, ledger.Registered) and event.kind == abi.TRAINING_KIND:
+            if isinstance(event, ledger.Registered) and event.kind == ledger.TRAINING_KIND:
                 ours[event.at] = abi.TRAINING
             found.append((event, entry, blocks[entry.block]))
         return found
 
     def _cursors(self) -> dict[str, str]:
         return {name: self._cursor(name) for name in self.now.trainings}
+
+    @contextmanager
+    def _waking(self) -> Iterator[None]:
+        """Wake those whose contract is another one after what is done inside."""
+        before = self._cursors()
+        yield
+        after = self._cursors()
+        self._wake({n for n in before.keys() | after.keys() if after.get(n) != before.get(n)})
 
     def _wake(self, names: set[str]) -> None:
         for name in names:

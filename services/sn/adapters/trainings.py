@@ -5,6 +5,7 @@ from services.common.ids import NodeId
 from services.sn.adapters import abi
 from services.sn.adapters.chain import Call
 from services.sn.adapters.writer import Writer
+from services.sn.core.ledger import TRAINING_KIND
 from services.sn.core.training import Training
 
 
@@ -26,7 +27,7 @@ class Trainings:
         """Deploy a training contract under ``name``."""
         system = (self._registry, self._nodes)
         await self._writer.deploy_and_name(
-            abi.TRAINING, system, self._registry, name, abi.TRAINING_KIND
+            abi.TRAINING, system, self._registry, name, TRAINING_KIND
         )
 
     async def enrol(self, training: Training, peer: NodeId, body: api.Enrol) -> None:

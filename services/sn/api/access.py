@@ -16,6 +16,7 @@ from services.common.rest import caller
 from services.common.tls import PeerCertificate
 from services.sn.adapters.membership import Membership
 from services.sn.adapters.projection import Projection
+from services.sn.adapters.round_history import RoundHistory
 from services.sn.adapters.trainings import Trainings
 from services.sn.adapters.writer import Writer
 from services.sn.core.refusals import RefusalLimit
@@ -47,6 +48,7 @@ class Sn:
     """What the chain does or waits for."""
     p2p: Callable[[], list[str]]
     """``host:port`` of the SNs to link to, this one first."""
+    rounds: RoundHistory
     limit: RefusalLimit = field(default_factory=lambda: RefusalLimit(REFUSAL_EVERY))
 
     def as_peer(self, uid: NodeId, who: PeerCertificate) -> None:

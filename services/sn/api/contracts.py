@@ -19,6 +19,10 @@ from services.sn.core.views import summary_of
 
 LONGEST_WAIT = 60.0
 """Seconds that a long poll may last."""
+ROUNDS_AT_ONCE = 200
+"""Rounds on a page, unless the reader says how many."""
+MOST_ROUNDS = 1000
+"""Most rounds on a page."""
 
 PeerWrite = Callable[[Trainings, Training, NodeId, Any], Awaitable[None]]
 
@@ -83,8 +87,15 @@ def _add_reads(sn: Sn, routes: APIRouter) -> None:
         return as_json(await sn.projection.watch(name, after, min(wait, LONGEST_WAIT)))
 
     @routes.get("/{name}/rounds")
-    async def rounds(name: ContractNameField, _who: Who) -> list[api.RoundRecord]:
-        return sn.projection.training(name).rounds
+    async def rounds(
+        name: ContractNameField,
+        _who: Who,
+        after: Annotated[int, Query(ge=0, lt=2**32)] = 0,
+        limit: Annotated[int, Query(ge=1, le=MOST_ROUNDS)] = ROUNDS_AT_ONCE,
+        generation: Annotated[int, Query(ge=0, lt=2**32)] = 0,
+    ) -> Response:
+        training = sn.projection.training(name)
+        return as_json(await sn.rounds.page(training, generation, after, limit))
 
 
 def _add_peer_write(

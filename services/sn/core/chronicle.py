@@ -66,12 +66,18 @@ class Chronicle:
         self.registered = registered
         self.generations: dict[int, Generation] = {}
 
+    @property
+    def rounds(self) -> list[api.RoundRecord]:
+        """The published rounds of the present generation."""
+        present = self.generations.get(self.training.generation)
+        return present.rounds if present is not None else []
+
     def apply(self, event: ledger.TrainingEvent, block: Block) -> None:
         """Advance by one event of this contract, in chain order."""
         of = self.generations.setdefault(event.generation, Generation(event.generation))
         self.training.apply(event, block)
         if isinstance(event, ledger.Published):
-            of.rounds.append(self.training.rounds[-1])
+            of.rounds.append(self.training.history.latest[-1])
         if isinstance(event, ledger.Enrolled):
             of.terms = self.training.terms
         note = _note(event, block)

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from services.common.ids import Digest, NodeId, NodeKind
 from services.common.sn_api import PeerState, Perf
 
+TRAINING_KIND = 1
+"""``SwarmRegistry.TRAINING``: the kind of entry that names a training contract."""
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -229,3 +232,5 @@ TrainingEvent = (
     Enrolled | CheckedIn | LeaderElected | Frozen | Dropped | Reopened | Published | Left
     | Returned | Refused | PerfReported | Completed | Reset
 )  # fmt: skip
+
+LedgerEvent = DirectoryEvent | NodeEvent | TrainingEvent

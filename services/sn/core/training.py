@@ -12,9 +12,10 @@ from services.common import sn_api as api
 from services.common.ids import NodeId
 from services.sn.core import ledger
 from services.sn.core.ledger import Block
+from services.sn.core.rounds import History
 
-KEPT_EVENTS = 10_000
-"""How many of the latest events a contract keeps in memory for readers of the event stream."""
+KEPT_EVENTS = 500
+"""How many of the latest events a contract keeps in memory: the most that one answer holds."""
 
 
 @dataclass(slots=True)
@@ -64,12 +65,8 @@ class Training:
     merged: api.Merged | None = None
     elected: int | None = None
     """Chain time at which the present leader was elected."""
-    leaders: list[api.LeaderRecord] = field(default_factory=list)
-    """Of the open round."""
-    drops: list[api.DropRecord] = field(default_factory=list)
-    """Of the open round."""
-    rounds: list[api.RoundRecord] = field(default_factory=list)
-    """Published rounds of this generation."""
+    history: History = field(default_factory=History)
+    """Published rounds, and what is known of the open one's."""
     events: list[api.Event] = field(default_factory=list)
     """The latest :data:`KEPT_EVENTS`."""
     seq: int = 0
@@ -82,8 +79,8 @@ class Training:
         self.seq += 1
         self.last_block = block.hash
         self.events.append(_for_readers(self.seq, event, block))
-        if len(self.events) > 2 * KEPT_EVENTS:
-            del self.events[:-KEPT_EVENTS]
+        del self.events[:-KEPT_EVENTS]
+        self.history.apply(event, block)
         _HANDLERS[type(event)](self, event, block)
 
     @property
@@ -91,7 +88,7 @@ class Training:
         """Names this state: the same on every SN, another after a change or a reorganisation."""
         return f"{self.seq}-{self.last_block[:16]}"
 
-    def events_after(self, cursor: str, limit: int = 500) -> list[api.Event]:
+    def events_after(self, cursor: str, limit: int = KEPT_EVENTS) -> list[api.Event]:
         """The events after ``cursor``, the newest ``limit`` of them.
 
         ``0`` stands for the beginning; for a cursor that is not of this history the list is empty.
@@ -134,9 +131,6 @@ class Training:
     def _elected(self, event: ledger.LeaderElected, block: Block) -> None:
         self.phase, self.term, self.leader = api.Phase.QUORUM, event.term, event.leader
         self.elected = block.time
-        self.leaders.append(
-            api.LeaderRecord(term=event.term, leader=event.leader, reason=event.reason)
-        )
         self._gather_again(without_dropped=False)
 
     def _frozen(self, event: ledger.Frozen, _block: Block) -> None:
@@ -146,7 +140,6 @@ class Training:
 
     def _dropped(self, event: ledger.Dropped, _block: Block) -> None:
         self.peers[event.peer].dropped = event.reason or "no reason given"
-        self.drops.append(api.DropRecord(peer=event.peer, term=event.term, reason=event.reason))
 
     def _reopened(self, event: ledger.Reopened, _block: Block) -> None:
         self.phase, self.leader, self.elected = api.Phase.CHECKIN, "", None
@@ -161,8 +154,7 @@ class Training:
             if peer.checkin is not None:
                 peer.dropped = ""
 
-    def _published(self, event: ledger.Published, block: Block) -> None:
-        self.rounds.append(self._record(event, block))
+    def _published(self, event: ledger.Published, _block: Block) -> None:
         self.merged = api.Merged(
             round=event.round, digest=event.digest, size=event.size, leader=event.leader,
             next_interval=event.next_interval,
@@ -172,22 +164,7 @@ class Training:
         for peer in self.peers.values():
             peer.checkin, peer.participant, peer.dropped = None, False, ""
         self.phase, self.round, self.term = api.Phase.CHECKIN, event.round + 1, 0
-        self.leader, self.elected, self.leaders, self.drops = "", None, [], []
-
-    def _record(self, event: ledger.Published, block: Block) -> api.RoundRecord:
-        return api.RoundRecord(
-            generation=event.generation, round=event.round, term=event.term, leader=event.leader,
-            leaders=self.leaders, digest=event.digest, size=event.size,
-            contributors=[self._contributor(uid) for uid in event.contributors],
-            drops=self.drops, block=block.number, time=block.time,
-        )  # fmt: skip
-
-    def _contributor(self, uid: NodeId) -> api.Contributor:
-        checkin = self.peers[uid].checkin
-        assert checkin is not None, f"{uid} contributed without a check-in"
-        return api.Contributor(
-            peer=uid, digest=checkin.digest, size=checkin.size, weightage=checkin.weightage
-        )
+        self.leader, self.elected = "", None
 
     def _left(self, event: ledger.Left, _block: Block) -> None:
         peer = self.peers[event.peer]
@@ -212,8 +189,7 @@ class Training:
     def _reset(self, event: ledger.Reset, _block: Block) -> None:
         self.generation, self.phase = event.generation + 1, api.Phase.UNINITIALIZED
         self.round, self.term, self.leader, self.elected = 0, 0, "", None
-        self.terms, self.merged = None, None
-        self.peers, self.leaders, self.drops, self.rounds = {}, [], [], []
+        self.terms, self.merged, self.peers = None, None, {}
 
 
 _HANDLERS: dict[type[ledger.TrainingEvent], Callable[[Training, Any, Block], None]] = {
@@ -233,13 +209,18 @@ _HANDLERS: dict[type[ledger.TrainingEvent], Callable[[Training, Any, Block], Non
 }
 assert set(_HANDLERS) == set(get_args(ledger.TrainingEvent)), "an event without a handler"
 
+_SHOWN: dict[type[ledger.TrainingEvent], tuple[str, ...]] = {
+    kind: tuple(item.name for item in fields(kind) if item.name not in {"generation", "round"})
+    for kind in _HANDLERS
+}
+"""An event's fields that its readers find in ``data``."""
+
 
 def _for_readers(seq: int, event: ledger.TrainingEvent, block: Block) -> api.Event:
     data: dict[str, object] = {}
-    for item in fields(event):
-        if item.name not in {"generation", "round"}:
-            value = getattr(event, item.name)
-            data[item.name] = value.model_dump() if isinstance(value, api.Perf) else value
+    for name in _SHOWN[type(event)]:
+        value = getattr(event, name)
+        data[name] = value.model_dump() if isinstance(value, api.Perf) else value
     return api.Event(
         seq=seq, kind=type(event).__name__, generation=event.generation, round=event.round,
         data=data, block=block.number, time=block.time,

@@ -94,8 +94,9 @@ async def sn() -> None:
         return {"cursor": "1", "view": view(name)}
 
     @app.get("/v1/contracts/{name}/rounds")
-    async def rounds(name: str) -> list[dict[str, object]]:
-        return [record(number, uid) for uid in enrolled(name)[:1] for number in range(1, 8)]
+    async def rounds(name: str) -> dict[str, object]:
+        found = [record(number, uid) for uid in enrolled(name)[:1] for number in range(1, 8)]
+        return {"generation": 1, "total": len(found), "rounds": found, "more_after": None}
 
     async with rest.serving(app, sock, identity):
         say("Starting SWARM-API-SERVER on port: 1")

@@ -87,13 +87,16 @@ def _fields(view):
 
 async def test_an_honest_sn(sn):
     found = await tape.play([sn])
-    verdict, training = found.verdict, found.events.chronicle.training
+    verdict, rounds = found.verdict, found.events.chronicle.rounds
     assert (verdict.head, verdict.blocks) == (sn.head, sn.head + 1)
     assert verdict.transactions == sum(len(sn.receipts(n)) for n in range(sn.head + 1))
     assert (verdict.engine, len(verdict.signers), verdict.same_on) == ("embedded", 1, ["a:1"])
     assert verdict.not_checked == []
-    assert [record.round for record in training.rounds] == list(range(1, ROUNDS + 1))
-    assert [leader.reason for leader in training.rounds[-1].leaders] == ["quorum", "leader left"]
+    assert [record.round for record in rounds] == list(range(1, ROUNDS + 1))
+    assert [leader.reason for leader in rounds[-1].leaders] == [
+        "quorum",
+        "leader left",
+    ]
 
 
 # --- one lie at a time
@@ -238,14 +241,14 @@ def the_contracts_own_view(sn):
 
 @lie("the state API of a:1 tells round 2 differently (digest): found 777")
 def the_state_apis_rounds(sn):
-    rounds = sn.answers[f"/v1/contracts/{DEFAULT_CONTRACT}/rounds"]
+    rounds = sn.answers[f"/v1/contracts/{DEFAULT_CONTRACT}/rounds"]["rounds"]
     rounds[1]["digest"] = "7" * 64
     return rounds[1]["block"]
 
 
 @lie(f"the state API of a:1 lacks round {ROUNDS}")
 def a_round_that_the_state_api_keeps_quiet(sn):
-    last = sn.answers[f"/v1/contracts/{DEFAULT_CONTRACT}/rounds"].pop()
+    last = sn.answers[f"/v1/contracts/{DEFAULT_CONTRACT}/rounds"]["rounds"].pop()
     return last["block"]
 
 

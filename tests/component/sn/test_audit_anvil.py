@@ -101,14 +101,14 @@ async def audited(url, *arguments):
 async def test_a_chain_of_another_client(anvil):
     url, registry = anvil
     found = await audited(url, "--registry", registry)
-    (record,) = found.events.chronicle.training.rounds
+    (record,) = found.events.chronicle.rounds
     assert [item.peer for item in record.contributors] == [A.hex(), B.hex()]
     assert found.verdict.engine == "external"
     assert found.verdict.line().endswith(
         "the same on 1 SN; seals not checked: another client makes these blocks"
     )
     believed = await audited(url, "--registry", registry, "--no-verify")
-    assert believed.events.chronicle.training.rounds == [record]
+    assert believed.events.chronicle.rounds == [record]
     assert believed.events.nodes.all() == found.events.nodes.all()
 
 

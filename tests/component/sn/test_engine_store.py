@@ -77,6 +77,19 @@ async def test_a_restarted_sentinel_goes_on_with_its_chain(sns):
     assert (await again.send(to=counter))["blockNumber"] == "0x3"
 
 
+async def test_what_is_final_stays_final_over_a_clean_stop(sns):
+    """Without asking the others again."""
+    a = await sns.start("1", sentinel=True)
+    b = await sns.start("2", join=[a.endpoint])
+    await a.until_signers(2)
+    await b.deploy()
+    final = b.chain.head
+    await sns.stop(a)
+    await sns.stop(b)
+    again = await sns.start("2", join=["127.0.0.1:1"])
+    assert again.chain.head == final
+
+
 async def test_the_account_key_is_for_its_owner_only(sns):
     await sns.start("1", sentinel=True)
     mode = stat.S_IMODE((sns.folder / "sn1" / "account.key").stat().st_mode)

@@ -1,6 +1,7 @@
 """Following a chain that forks, stalls and hides writes in earlier blocks; on a hand-made chain."""
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -9,7 +10,9 @@ from services.common.ids import NO_DIGEST, NodeKind
 from services.common.sn_api import PeerState, Perf, Phase
 from services.sn.adapters.chain import Sent
 from services.sn.adapters.projection import Projection
+from services.sn.adapters.snapshots import FILE, FileSnapshots
 from services.sn.core import ledger
+from services.sn.core.read_model import load
 from tests.fakes.chain import NODES, REGISTRY, TRAINING, FakeChain
 
 A, B = "a" * 32, "b" * 32
@@ -33,15 +36,23 @@ def registered(uid):
     )
 
 
+@asynccontextmanager
+async def following(chain, snapshots=None):
+    projection = Projection(chain, REGISTRY, NODES, snapshots)
+    task = asyncio.create_task(projection.follow())
+    try:
+        yield projection
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    assert task.cancelled(), "following never ends by itself"
+
+
 @pytest.fixture
 async def world():
     chain = FakeChain()
-    projection = Projection(chain, REGISTRY, NODES)
-    following = asyncio.create_task(projection.follow())
-    yield chain, projection
-    following.cancel()
-    await asyncio.wait([following])
-    assert following.cancelled(), "following never ends by itself"
+    async with following(chain) as projection:
+        yield chain, projection
 
 
 async def caught_up(chain, projection):
@@ -181,3 +192,133 @@ async def test_closing_answers_long_polls(world):
     projection.close()
     async with asyncio.timeout(PATIENCE):
         assert (await watching).view.name == "c"
+
+
+# --- snapshots
+
+
+def blocks_read(chain):
+    """Since we last asked: how many blocks' logs were read by ranges."""
+    found = sum(last - first + 1 for first, last in chain.log_ranges)
+    chain.log_ranges.clear()
+    return found
+
+
+async def history(chain, snapshots):
+    """Follow a few blocks, then stop cleanly."""
+    chain.extend(NAMED, registered(A))
+    for peer in (A, B):
+        chain.extend(enrolled(peer))
+    async with following(chain, snapshots) as projection:
+        await caught_up(chain, projection)
+        chain.log_ranges.clear()
+        return projection.state("c", "0")
+
+
+async def test_a_restart_goes_on_from_where_the_last_run_ended(tmp_path):
+    chain, snapshots = FakeChain(), FileSnapshots(tmp_path)
+    before = await history(chain, snapshots)
+    async with following(chain, snapshots) as projection:
+        await caught_up(chain, projection)
+        assert blocks_read(chain) == 0
+        assert projection.state("c", "0") == before
+        chain.extend(checked_in(A))
+        chain.extend(checked_in(B))
+        await caught_up(chain, projection)
+        resumed = projection.state("c", "0")
+    async with following(chain) as projection:
+        await caught_up(chain, projection)
+        assert projection.state("c", "0") == resumed
+
+
+async def test_blocks_that_came_while_it_was_down_are_read_and_no_others(tmp_path):
+    chain, snapshots = FakeChain(), FileSnapshots(tmp_path)
+    await history(chain, snapshots)
+    for peer in (A, B):
+        chain.extend(checked_in(peer))
+    async with following(chain, snapshots) as projection:
+        await caught_up(chain, projection)
+        assert blocks_read(chain) == 2
+        assert all(p.checkin is not None for p in projection.state("c").view.peers)
+
+
+async def test_a_snapshot_of_a_replaced_block_is_passed_over(tmp_path):
+    chain, snapshots = FakeChain(), FileSnapshots(tmp_path)
+    await history(chain, snapshots)
+    chain.fork(2)
+    chain.extend()
+    chain.extend(checked_in(A))
+    async with following(chain, snapshots) as projection:
+        await caught_up(chain, projection)
+        assert [p.uid for p in projection.state("c").view.peers] == [A]
+        assert blocks_read(chain) == len(chain.blocks)
+
+
+async def test_a_snapshot_newer_than_the_chain_is_passed_over(tmp_path):
+    chain, snapshots = FakeChain(), FileSnapshots(tmp_path)
+    await history(chain, snapshots)
+    chain.fork(2)
+    async with following(chain, snapshots) as projection:
+        await caught_up(chain, projection)
+        assert [p.uid for p in projection.state("c").view.peers] == [A]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: b"", lambda text: text[:-9], lambda text: text.replace(b'"round"', b'"ronud"'),
+        lambda text: b"\x00" * len(text), lambda text: text.partition(b"\n")[2],
+    ],
+)  # fmt: skip
+async def test_a_damaged_snapshot_is_passed_over_in_words(tmp_path, caplog, damage):
+    chain, snapshots = FakeChain(), FileSnapshots(tmp_path)
+    before = await history(chain, snapshots)
+    file = tmp_path / FILE
+    file.write_bytes(damage(file.read_bytes()))
+    async with following(chain, snapshots) as projection:
+        await caught_up(chain, projection)
+        assert projection.state("c", "0") == before
+        assert blocks_read(chain) == len(chain.blocks)
+    assert "is damaged" in caplog.text
+
+
+async def test_a_snapshot_of_other_code_is_passed_over(tmp_path, caplog, monkeypatch):
+    chain, snapshots = FakeChain(), FileSnapshots(tmp_path)
+    before = await history(chain, snapshots)
+    monkeypatch.setattr("services.sn.adapters.snapshots._CODE", b"0" * 64)
+    caplog.set_level("INFO")
+    async with following(chain, snapshots) as projection:
+        await caught_up(chain, projection)
+        assert projection.state("c", "0") == before
+        assert blocks_read(chain) == len(chain.blocks)
+    assert "another version" in caplog.text
+
+
+async def test_a_folder_that_cannot_be_written_costs_a_line_in_the_log(tmp_path, caplog):
+    chain, snapshots = FakeChain(), FileSnapshots(tmp_path / "not there")
+    await history(chain, snapshots)
+    assert "cannot write" in caplog.text
+    assert snapshots.load() is None
+
+
+async def test_a_long_history_is_saved_on_the_way_and_read_in_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr("services.sn.adapters.projection.SAVE_EVERY", 3)
+    monkeypatch.setattr("services.sn.adapters.projection.BLOCKS_AT_A_TIME", 2)
+    chain, saved = FakeChain(), []
+    chain.extend(NAMED)
+    for number in range(8):
+        chain.extend(enrolled(A if number % 2 else B))
+
+    class Kept:
+        def load(self):
+            return None
+
+        def save(self, text):
+            saved.append(load(text).head.number)
+
+    async with following(chain, Kept()) as projection:
+        await caught_up(chain, projection)
+        assert [e.block for e in projection.state("c", "0").events] == list(range(2, 10))
+        assert chain.log_ranges == [(0, 1), (2, 3), (4, 5), (6, 7), (8, 9)]
+        assert saved == [3, 7], "every three events, at the end of a piece"
+    assert saved == [3, 7, 9], "and at the end"

@@ -5,12 +5,18 @@ from dataclasses import fields
 
 import pytest
 from eth_abi.abi import encode
+from eth_abi.exceptions import DecodingError
+from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
+from hypothesis import given
+from hypothesis import strategies as st
 
 import contracts
 from services.common.errors import ConfigError
 from services.common.sn_api import PeerState, Perf
 from services.sn.adapters import abi
+from services.sn.core import ledger
+from tests.fakes.chain import TRAINING, encoded
 
 ALL = (abi.REGISTRY, abi.NODES, abi.TRAINING)
 
@@ -42,18 +48,83 @@ def test_other_reverts_are_none(cut):
     assert abi.refusal(b"\x4e\x48\x7b\x71" + output[4:]) is None
 
 
-@pytest.mark.parametrize("value", [0.0, -1.5, 3.4e38, 1e-45, math.inf, -math.inf])
-def test_32_bit_floats_come_back(value):
-    packed = abi.perf_tuple(Perf(loss=value, metric=0.1, epochs=2, total_epochs=5))
-    read = abi._read_perf(packed)
-    assert read.loss == pytest.approx(value, rel=1e-6)
-    assert read.metric == pytest.approx(0.1)
-    assert (read.epochs, read.total_epochs) == (2, 5)
+PERFS = [
+    Perf(loss=value, metric=0.5, epochs=2, total_epochs=5)
+    for value in (0.0, -1.5, 3.4028234663852886e38, 1.401298464324817e-45, math.inf, -math.inf)
+]
+
+
+def event_with(perf):
+    topic, data = encoded(TRAINING, ledger.PerfReported(1, 2, "a" * 32, perf))
+    return abi.abi(abi.TRAINING).event([topic], data)
+
+
+@pytest.mark.parametrize("perf", PERFS)
+def test_32_bit_floats_come_back(perf):
+    assert event_with(perf).perf == perf
 
 
 def test_no_perf_and_not_a_number():
-    assert abi._read_perf(abi.perf_tuple(None)) is None
-    assert math.isnan(abi._read_perf(abi.perf_tuple(Perf(loss=math.nan, metric=1))).loss)
+    assert event_with(None).perf is None
+    assert math.isnan(event_with(Perf(loss=math.nan, metric=1)).perf.loss)
+
+
+VALUES = {
+    "bool": st.booleans(), "uint8": st.integers(1, 3), "uint32": st.integers(0, 2**32 - 1),
+    "uint64": st.integers(0, 2**64 - 1), "bytes16": st.binary(min_size=16, max_size=16),
+    "bytes32": st.binary(min_size=32, max_size=32), "string": st.text(max_size=80),
+    "bytes16[]": st.lists(st.binary(min_size=16, max_size=16), max_size=5),
+    "address": st.binary(min_size=20, max_size=20),
+    "(bool,uint32,uint32,uint32,uint32)": st.tuples(
+        st.booleans(), *[st.integers(0, 2**32 - 1)] * 4
+    ),
+}  # fmt: skip
+
+
+def as_we_say_it(value, kind):
+    """What a field without a meaning of its own says."""
+    match kind:
+        case "bytes16" | "bytes32":
+            return value.hex()
+        case "bytes16[]":
+            return tuple(item.hex() for item in value)
+        case "address":
+            return to_checksum_address(value)
+        case _:
+            return value
+
+
+@pytest.mark.parametrize(
+    ("name", "topic"), [(name, topic) for name in ALL for topic in abi.abi(name)._events]
+)
+@given(data=st.data())
+def test_events_are_read_as_eth_abi_wrote_them(name, topic, data):
+    event = abi.abi(name)._events[topic]
+    values = [data.draw(VALUES[i.type]) for i in event.inputs]
+    read = abi.abi(name).event([topic], encode([i.type for i in event.inputs], values))
+    assert type(read) is event.make
+    for item, value in zip(event.inputs, values, strict=True):
+        found = getattr(read, item.field)
+        if item.field == "perf":
+            assert (found is not None) == value[0]
+            assert found is None or (found.epochs, found.total_epochs) == value[3:]
+        elif item.field == "method":
+            assert found == value.rstrip(b"\0").decode("ascii", "replace")
+        elif item.field == "kind" and event.make is ledger.NodeRegistered:
+            assert abi.NODE_KINDS[found] == value
+        elif item.field == "state":
+            assert abi.PEER_STATES.index(found) == value
+        else:
+            assert found == as_we_say_it(value, item.type)
+
+
+@pytest.mark.parametrize("cut", [0, 31, 32 * 5, -1])
+def test_data_that_ends_early_is_an_error(cut):
+    event = ledger.Frozen(1, 1, 1, "a" * 32, ("a" * 32, "b" * 32))
+    topic, data = encoded(TRAINING, event)
+    assert abi.abi(abi.TRAINING).event([topic], data) == event
+    with pytest.raises(DecodingError):
+        abi.abi(abi.TRAINING).event([topic], data[:cut])
 
 
 def test_a_loss_beyond_32_bits_is_refused_in_words():

@@ -4,7 +4,7 @@ from services.common.ids import NodeId, NodeKind
 from services.sn.core import ledger
 from services.sn.core.directory import Directory
 from services.sn.core.ledger import Block
-from services.sn.core.nodes import Nodes, info_of
+from services.sn.core.nodes import LEFT_KEPT, Nodes, info_of
 
 SN, SL = NodeId("a" * 32), NodeId("b" * 32)
 
@@ -43,6 +43,19 @@ def test_a_node_that_left_is_nobodys_child_until_it_registers_again():
     assert (nodes.get(SL).alive, nodes.get(SL).left) == (False, True)
     nodes.apply(registered(), Block(9, "00", 200))
     assert [n.uid for n in nodes.children(SN)] == [SL]
+    assert nodes.get(SL).alive
+
+
+def test_who_left_long_ago_is_forgotten_when_another_registers():
+    nodes = fold(registered(), registered(SN), ledger.NodeLeft(SL, "done"))
+    third, fourth = NodeId("c" * 32), NodeId("d" * 32)
+    nodes.apply(registered(third), Block(9, "00", 100 + LEFT_KEPT))
+    assert [n.uid for n in nodes.all()] == [SN, SL, third], "not that long ago"
+    nodes.apply(registered(third), Block(9, "00", 200 + LEFT_KEPT))
+    assert nodes.get(SL) is not None, "nothing grows, nothing needs to go"
+    nodes.apply(registered(fourth), Block(9, "00", 200 + LEFT_KEPT))
+    assert [n.uid for n in nodes.all()] == [SN, third, fourth], "SN is silent, but did not leave"
+    nodes.apply(registered(SL), Block(9, "00", 300 + LEFT_KEPT))
     assert nodes.get(SL).alive
 
 
