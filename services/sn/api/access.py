@@ -89,7 +89,8 @@ class Sn:
             yield
         except (ProtocolError, NotFoundError) as exc:
             now = asyncio.get_running_loop().time()
-            if self.limit.admits((training.name, uid, exc.code), who.fingerprint, now):
+            key = (training.name, uid, exc.code, who.fingerprint)
+            if self.limit.admits(key, who.fingerprint, now):
                 await self._record(training, uid, exc)
             raise
 
