@@ -219,7 +219,7 @@ async def test_who_invents_a_uid_each_time_does_not_fill_the_chain(swarm):
     sn = await swarm.sn()
     for n in range(MOST_REFUSALS + 15):  # the first is nobody's, as in RESET's refusal
         path = f"/v1/contracts/{DEFAULT_CONTRACT}/peers/{n:032x}/enrol"
-        assert (await ask(swarm, sn, "no role", "POST", path, {"min_peers": 1})).status_code == 403
+        assert (await ask(swarm, sn, "LICENSE", "POST", path, {"min_peers": 1})).status_code == 403
     await ask(swarm, sn, "SWOP", "POST", f"/v1/contracts/{DEFAULT_CONTRACT}/reset")
     client, cursor = swarm.client(sn), "0"
     while "SWOP" not in str(found := await refusals(swarm, sn)):
