@@ -47,6 +47,11 @@ from services.sn.adapters.evm_rules import (
     read_genesis,
 )
 from services.sn.adapters.evm_store import LogRow, Store
+from services.sn.adapters.rlp_shape import (
+    require_modest,
+    require_modest_block,
+    require_modest_transaction,
+)
 
 REVERTS_KEPT = 4096
 """How many recent reverts' output is remembered, so that a receipt can say why."""
@@ -120,6 +125,7 @@ class SwarmChain(Chain):
         Raises:
             ValidationError: it is none.
         """
+        require_modest_transaction(raw)
         try:
             return SwarmVM.get_transaction_builder().decode(raw)
         except (rlp.exceptions.RLPException, PyEVMError, ValueError, TypeError, IndexError) as exc:
@@ -131,6 +137,7 @@ class SwarmChain(Chain):
         Raises:
             ValidationError: it is none.
         """
+        require_modest_block(raw)
         try:
             block: BlockAPI = rlp.decode(raw, SwarmVM.get_block_class())
         except (rlp.exceptions.RLPException, PyEVMError, ValueError, TypeError) as exc:
@@ -381,6 +388,7 @@ def install(store: Store, raw: bytes) -> SwarmChain:
 
 
 def _decode_header(raw: bytes) -> BlockHeaderAPI:
+    require_modest(raw)
     try:
         header: BlockHeaderAPI = rlp.decode(raw, PragueBlockHeader)
     except (rlp.exceptions.RLPException, AttributeError, ValueError, TypeError) as exc:

@@ -19,6 +19,8 @@ from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 from rlp.sedes import CountableList, List, big_endian_int, binary
 
+from services.sn.adapters.rlp_shape import first, second
+
 VERSION = b"swarm/1"
 MAX_MESSAGE = 16 << 20
 """Bytes of one message."""
@@ -27,6 +29,10 @@ MAX_BLOCKS = 100
 MAX_BLOCKS_BYTES = 8 << 20
 """A BLOCKS message ends with the block that exceeds this."""
 MAX_PEERS = 64
+MAX_ITEMS = 4096
+"""Items of any message; the pool holds no more transactions."""
+MAX_HELLO = 8 << 10
+"""Bytes of a HELLO; a longer one is cut, and then none."""
 
 _ENDPOINT = re.compile(r"(?:\[[0-9A-Fa-f:.%]{2,60}\]|[A-Za-z0-9._-]{0,253}):[0-9]{1,5}")
 LATEST_CLOCK_MS = 1 << 53
@@ -105,10 +111,10 @@ def decode(raw: bytes | str) -> Message:
     if isinstance(raw, str):
         raise ValidationError("a text frame; all messages are binary")
     try:
-        kind = Kind(big_endian_int.deserialize(rlp.decode(raw)[0]))
-        if kind is Kind.HELLO:
-            return _hello(rlp.decode(raw, sedes=_HELLO))
-        return Items(kind, tuple(rlp.decode(raw, sedes=_ITEMS)[1]))
+        kind = Kind(big_endian_int.deserialize(first(raw)))
+        if kind is not Kind.HELLO:
+            return Items(kind, tuple(second(raw, MAX_ITEMS)))
+        return _hello(rlp.decode(raw[:MAX_HELLO], sedes=_HELLO))
     except (
         rlp.exceptions.RLPException,
         ValueError,
