@@ -43,6 +43,13 @@ PING_S, PONG_S = 5.0, 10.0
 """A link that answers no ping for this long is down."""
 CONNECT_S, CLOSE_S = 5.0, 1.0
 REDIAL_S, REDIAL_MAX_S = 0.5, 5.0
+TRIES = 10
+"""How often an endpoint that only others named is dialled in vain before it is forgotten: an SN
+that names strangers must not make all dial them for ever. It takes about 40 s."""
+MAX_NAMED = 16
+"""How many such endpoints are dialled at the same time."""
+MAX_ACCEPTED = 2 * MAX_PEERS
+"""Connections from others, links or on the way to be one."""
 REFUSED, DUPLICATE = 4003, 4001
 """Close codes."""
 
@@ -84,10 +91,14 @@ class P2P:
         self._sock = sock
         self._join = tuple(join)
         self._known: tuple[str, ...] = ()
+        self._stored: list[str] = []
         self._links: dict[bytes, Link] = {}
         self._changed = asyncio.Event()
         self._owners: dict[str, bytes] = {}
+        self._homes: dict[bytes, str] = {}
+        """Where accounts that were linked say they listen: one endpoint each, dialled for ever."""
         self._dialling: set[str] = set()
+        self._accepted = 0
         self._complaints: dict[str, str] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._exchange: Exchange | None = None
@@ -195,13 +206,19 @@ class P2P:
             await server.serve_forever()
 
     async def _accept(self, connection: Connection) -> None:
-        if len(self._links) >= MAX_PEERS:
+        if self._accepted >= MAX_ACCEPTED:
             await connection.close(REFUSED, "too many SNs")
             return
-        await self._talk(connection, None)
+        self._accepted += 1
+        try:
+            await self._talk(connection, None)
+        finally:
+            self._accepted -= 1
 
     def _dial_later(self, endpoint: str) -> None:
         if endpoint in self._dialling or len(self._dialling) >= MAX_PEERS:
+            return
+        if not self._is_kept(endpoint) and self._named() >= MAX_NAMED:
             return
         self._dialling.add(endpoint)
         self._spawn(self._keep_dialling(endpoint))
@@ -213,16 +230,32 @@ class P2P:
         except RuntimeError:  # run() is ending
             work.close()
 
+    def _is_kept(self, endpoint: str) -> bool:
+        """Whether an endpoint is dialled for ever."""
+        return endpoint in {*self._join, *self._known, *self._homes.values()}
+
+    def _named(self) -> int:
+        return sum(not self._is_kept(endpoint) for endpoint in self._dialling)
+
+    def _forget(self, endpoint: str) -> None:
+        self._dialling.discard(endpoint)
+        self._complaints.pop(endpoint, None)
+        self._owners.pop(endpoint, None)
+
     async def _keep_dialling(self, endpoint: str) -> None:
-        pause = REDIAL_S
+        pause, tries = REDIAL_S, 0
         while self._owners.get(endpoint) != self._me:
+            if tries >= TRIES and not self._is_kept(endpoint):
+                self._forget(endpoint)
+                return
+            tries += 1
             if self._owners.get(endpoint) in self._links:
                 await self._changed.wait()
                 continue
             try:
                 async with self._connect(endpoint) as connection:
                     if await self._talk(connection, endpoint):
-                        pause = REDIAL_S
+                        pause, tries = REDIAL_S, 0
             except (OSError, TimeoutError, WebSocketException) as exc:
                 self._complain(endpoint, exc)
             except Exception as exc:
@@ -282,6 +315,8 @@ class P2P:
         _require_same_chain(theirs, genesis, certificate.common_name)
         if theirs.address == self._me:
             raise ForbiddenError("that is this SN itself, or a copy of its data folder")
+        if len(self._links) >= MAX_PEERS and theirs.address not in self._links:
+            raise ForbiddenError("too many SNs")
         return Link(connection, certificate, theirs, dialled=endpoint is not None)
 
     def _enter(self, link: Link) -> bool:
@@ -295,6 +330,9 @@ class P2P:
         self._complaints.pop(link.endpoint, None)
         if link.endpoint:
             self._owners[link.endpoint] = link.address
+            self._homes[link.address] = link.endpoint
+            if len(self._homes) > MAX_PEERS:
+                del self._homes[next(iter(self._homes))]
         log.info("linked to %s, %d links", link, len(self._links))
         self._update()
         return True
@@ -318,12 +356,13 @@ class P2P:
         self._changed = asyncio.Event()
 
     async def _learn(self, endpoints: Iterable[str]) -> None:
-        new = [e for e in endpoints if e not in self._dialling]
-        for endpoint in new:
+        for endpoint in endpoints:
             self._dial_later(endpoint)
-        if new:
-            known = json.dumps(sorted(self._dialling)).encode()
-            await self._node.do(self._node.chain.store.set_meta, "endpoints", known)
+        known = sorted(filter(self._is_kept, self._dialling))
+        if known != self._stored:
+            self._stored = known
+            text = json.dumps(known).encode()
+            await self._node.do(self._node.chain.store.set_meta, "endpoints", text)
 
 
 _FRAMES: dict[str, Any] = {
