@@ -42,7 +42,13 @@ from eth.consensus.clique.constants import NONCE_DROP, SIGNATURE_LENGTH, VANITY_
 from eth.consensus.clique.datatypes import Snapshot
 from eth.consensus.clique.exceptions import SnapshotNotFound
 from eth.consensus.clique.snapshot_manager import SnapshotManager
-from eth.constants import BLANK_ROOT_HASH, GENESIS_PARENT_HASH, ZERO_ADDRESS, ZERO_HASH32
+from eth.constants import (
+    BLANK_ROOT_HASH,
+    GENESIS_PARENT_HASH,
+    SECPK1_N,
+    ZERO_ADDRESS,
+    ZERO_HASH32,
+)
 from eth.db.chain import ChainDB
 from eth.db.chain_gaps import GENESIS_CHAIN_GAPS, GapChange, GapInfo
 from eth.db.schema import SchemaV1
@@ -71,9 +77,14 @@ VANITY = b"swarm-learning chain 1"
 def signer_of(header: BlockHeaderAPI) -> Address:
     """Who sealed a header.
 
+    Of the two forms of each signature only one is taken: else anybody could make a twin of
+    another's block, which would win half of the time.
+
     Raises:
         ValidationError: the seal is no signature.
     """
+    if int.from_bytes(header.extra_data[-33:-1], "big") > SECPK1_N // 2:
+        raise ValidationError(f"{header} carries no valid seal: it is the other form of one")
     try:
         return get_block_signer(header)
     except (BadSignature, ValidationError, ValueError) as exc:
