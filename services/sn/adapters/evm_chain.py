@@ -45,6 +45,7 @@ from services.sn.adapters.evm_rules import (
     genesis_header,
     new_chain_id,
     read_genesis,
+    require_one_form,
 )
 from services.sn.adapters.evm_store import LogRow, Store
 from services.sn.adapters.rlp_shape import (
@@ -127,9 +128,11 @@ class SwarmChain(Chain):
         """
         require_modest_transaction(raw)
         try:
-            return SwarmVM.get_transaction_builder().decode(raw)
+            transaction = SwarmVM.get_transaction_builder().decode(raw)
         except (rlp.exceptions.RLPException, PyEVMError, ValueError, TypeError, IndexError) as exc:
             raise ValidationError(f"not a signed transaction: {exc}") from exc
+        require_one_form(transaction)
+        return transaction
 
     def decode_block(self, raw: bytes) -> BlockAPI:
         """Parse a block.

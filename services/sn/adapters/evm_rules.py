@@ -205,7 +205,21 @@ class SwarmVM(PragueVM):
                 f"the transaction is for chain {transaction.chain_id}, this is chain "
                 f"{self.chain_context.chain_id}"
             )
+        require_one_form(transaction)
         super().validate_transaction_against_header(base_header, transaction)
+
+
+def require_one_form(transaction: SignedTransactionAPI) -> None:
+    """Check that a transaction's signature is of the one form that EIP-2 allows.
+
+    py-evm asks it of old transactions only. Of the others anybody could make a twin, with another
+    hash than its sender waits for.
+
+    Raises:
+        ValidationError: it is the other form.
+    """
+    if transaction.s > SECPK1_N // 2:
+        raise ValidationError("the transaction's signature is the other form of one")
 
 
 class ScoredDB(ChainDB):
