@@ -6,6 +6,7 @@ cost is bounded: :class:`services.common.door.Limits`, :data:`MAX_BODY`, :data:`
 """
 
 import asyncio
+import json
 import logging
 import socket
 from collections import Counter
@@ -35,6 +36,8 @@ MAX_BODIES = 64 << 20
 """Bytes of all request bodies that wait to be whole; further ones are answered "busy"."""
 MAX_REQUESTS = 256
 """Requests of one certificate under way, also those whose client went away."""
+MOST_ERRORS, LONGEST_ERROR = 10, 2000
+"""Mistakes in a request that its sender is told of, and characters of that."""
 STOP_SECONDS = 2
 """How long a stopping server waits for requests under way."""
 
@@ -163,7 +166,8 @@ def make_app(title: str, version: str = "1") -> FastAPI:
 
     @app.exception_handler(RequestValidationError)
     async def on_bad_request(_request: Request, exc: RequestValidationError) -> JSONResponse:
-        return problem(400, "bad-request", "; ".join(_field_error(e) for e in exc.errors()))
+        told = "; ".join(_field_error(e) for e in exc.errors()[:MOST_ERRORS])
+        return problem(400, "bad-request", told[:LONGEST_ERROR])
 
     @app.exception_handler(HTTPException)
     async def on_http(_request: Request, exc: HTTPException) -> JSONResponse:
@@ -180,6 +184,14 @@ def make_app(title: str, version: str = "1") -> FastAPI:
     return app
 
 
+class AsciiJson(JSONResponse):
+    """JSON in ASCII: what a client sent may come back in it, and not all of that is UTF-8."""
+
+    def render(self, content: Any) -> bytes:  # noqa: ANN401 - as in Starlette
+        """The body."""
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
+
+
 def problem(status: int, code: str, detail: str, *, close: bool = False) -> JSONResponse:
     """One error as ``application/problem+json``.
 
@@ -190,7 +202,7 @@ def problem(status: int, code: str, detail: str, *, close: bool = False) -> JSON
         close: whether the connection ends with it.
     """
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
-    return JSONResponse(
+    return AsciiJson(
         {**body, "detail": detail, "code": code}, status, {"connection": "close"} if close else {},
         media_type="application/problem+json",
     )  # fmt: skip

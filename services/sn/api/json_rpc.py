@@ -3,9 +3,9 @@
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
 
 from services.common.ids import NodeKind
+from services.common.rest import AsciiJson
 from services.sn.api.access import Sn, Who
 
 AUDITORS = (NodeKind.SN, NodeKind.SWCI, NodeKind.SWOP)
@@ -20,15 +20,15 @@ def router(sn: Sn) -> APIRouter:
     routes = APIRouter(tags=["chain"])
 
     @routes.post("/eth")
-    async def answer(request: Request, who: Who) -> JSONResponse:
+    async def answer(request: Request, who: Who) -> AsciiJson:
         who.require(*AUDITORS)
         try:
             asked = await request.json()
         except ValueError:
-            return JSONResponse(_error(None, PARSE_ERROR, "not JSON"))
+            return AsciiJson(_error(None, PARSE_ERROR, "not JSON"))
         if isinstance(asked, list) and 0 < len(asked) <= MOST:
-            return JSONResponse([await _one(sn, item) for item in asked])
-        return JSONResponse(await _one(sn, asked))
+            return AsciiJson([await _one(sn, item) for item in asked])
+        return AsciiJson(await _one(sn, asked))
 
     return routes
 
@@ -36,6 +36,8 @@ def router(sn: Sn) -> APIRouter:
 async def _one(sn: Sn, asked: object) -> dict[str, Any]:
     if not isinstance(asked, dict) or not isinstance(asked.get("method"), str):
         return _error(None, INVALID_REQUEST, f"not a request, or a batch of none or over {MOST}")
+    if not isinstance(asked.get("id"), str | int | None):
+        return _error(None, INVALID_REQUEST, "id must be a text, a whole number or null")
     params = asked.get("params", [])
     if not isinstance(params, list):
         return _error(asked.get("id"), INVALID_REQUEST, "params must be a list")
