@@ -1,6 +1,6 @@
 """The door of a TLS server: who comes in, and how many.
 
-An open connection costs memory (asyncio takes 256 KiB for TLS) before anybody knows whose it is.
+An open connection costs memory (asyncio's buffers for TLS) before anybody knows whose it is.
 So there are limits overall, per address and per certificate. Where a limit is reached, whoever has
 waited longest without shaking hands has to go; honest clients shake hands in milliseconds. Only
 where all have shaken hands a new one is turned away.
@@ -11,6 +11,7 @@ import ipaddress
 import logging
 import socket
 import ssl
+from asyncio.sslproto import SSLProtocol
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +23,9 @@ BACKLOG = 1024
 """Connections that the kernel holds for us."""
 BREATH_S = 0.1
 """Pause after the system refused us a connection, e.g. because of too many open files."""
+SSLProtocol.max_size = 32 << 10
+"""Bytes that asyncio sets aside for each connection at once; its own 256 KiB would be 1 GB for a
+flood of 4000 that come and go. Two TLS records fit."""
 TELL_EVERY_S = 10.0
 """Seconds between two log lines about clients turned away."""
 
