@@ -4,6 +4,7 @@
     ├── ConfigError                     2   400    settings, certificate or request are wrong
     ├── RemoteError                     3   502    another party failed; retrying may help
     │   ├── ChainUnavailableError           503
+    │   ├── BusyError                       503    too much at once
     │   ├── PeerUnavailableError
     │   ├── SnUnavailableError
     │   └── LicenseUnavailableError
@@ -62,6 +63,13 @@ class ChainUnavailableError(RemoteError):
 
     http_status = 503
     code = "chain-unavailable"
+
+
+class BusyError(RemoteError):
+    """Somebody asks for too much at once; later, or elsewhere, it may be given."""
+
+    http_status = 503
+    code = "busy"
 
 
 class PeerUnavailableError(RemoteError):

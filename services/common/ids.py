@@ -22,10 +22,13 @@ DEFAULT_CONTRACT = "defaultbb.cqdb.sml.hpe"
 NodeIdField = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 DigestField = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ContractNameField = Annotated[
-    str, StringConstraints(min_length=1, max_length=160, pattern=r"^[^/\x00-\x1f\x7f]+$")
+    str,
+    StringConstraints(
+        min_length=1, max_length=160, pattern=r"^[^/\x00-\x1f\x7f-\x9f\x{2028}\x{2029}]+$"
+    ),
 ]
 
-_CONTRACT = re.compile(r"[^/\x00-\x1f\x7f]{1,160}")
+_CONTRACT = re.compile(r"[^/\x00-\x1f\x7f-\x9f\u2028\u2029]{1,160}")
 
 
 class NodeKind(StrEnum):

@@ -6,12 +6,24 @@ The part before the brackets is HPE's (users grep it); the brackets appear once 
 """
 
 import logging
+import re
 import sys
 from contextvars import ContextVar
 
 FORMAT = "%(asctime)s : %(name)s : %(levelname)s : %(bound)s%(message)s"
 
 _bound: ContextVar[dict[str, str]] = ContextVar("swarm_log_fields", default={})  # noqa: B039 - never mutated
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class _OneLine(logging.Formatter):
+    """Whatever others put into a message, it stays one line and controls no terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        line = super().formatMessage(record)
+        return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], line)
 
 
 class _BoundFields(logging.Filter):
@@ -33,7 +45,7 @@ def bind(**fields: str) -> None:
 def configure(level: str = "INFO") -> None:
     """Send log lines to stdout, where container tools look for them."""
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter(FORMAT))
+    handler.setFormatter(_OneLine(FORMAT))
     handler.addFilter(_BoundFields())
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -1,17 +1,19 @@
 """FastAPI over mutual TLS: who calls, errors as problem+json, sockets, orderly start and stop.
 
-uvicorn does not show an application the client's certificate; :class:`_TlsProtocol` puts it into
-the ASGI scope under the TLS extension's names, and :func:`caller` reads it there.
+uvicorn does not show an application the client's certificate; :class:`TlsProtocol` puts it into
+the ASGI scope under the TLS extension's names, and :func:`caller` reads it there. What clients may
+cost is bounded: :class:`services.common.door.Limits`, :data:`MAX_BODY`, :data:`MAX_BODIES`.
 """
 
 import asyncio
+import json
 import logging
 import socket
-import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, TypeVar
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -19,40 +21,79 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from services.common.errors import ConfigError, ForbiddenError, SwarmError
+from services.common.door import BACKLOG, Door, Limits
+from services.common.errors import BusyError, ConfigError, ForbiddenError, SwarmError
 from services.common.nesting import is_too_deep
-from services.common.tls import Identity, OutspokenServerSide, PeerCertificate, read_certificate
+from services.common.rest_protocol import TlsProtocol
+from services.common.tls import Identity, OutspokenServerSide, PeerCertificate
 
 log = logging.getLogger("swarm.rest")
 
 MAX_BODY = 1 << 20
 """Largest request body in bytes; our requests carry metadata, never models."""
+MAX_BODIES = 64 << 20
+"""Bytes of all request bodies that wait to be whole; further ones are answered "busy"."""
+MAX_REQUESTS = 256
+"""Requests of one certificate under way, also those whose client went away."""
+MOST_ERRORS, LONGEST_ERROR = 10, 2000
+"""Mistakes in a request that its sender is told of, and characters of that."""
 STOP_SECONDS = 2
 """How long a stopping server waits for requests under way."""
 
+T = TypeVar("T")
 
-class _TlsProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with the client's certificate in the scope."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        tls = transport.get_extra_info("ssl_object")
-        der = tls.getpeercert(binary_form=True) if tls is not None else None
-        self._peer = read_certificate(der) if der else None
+class Crowd:
+    """Counts what each certificate has under way, and lets nobody have too much.
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["extensions"] = {"tls": {"client_certificate": self._peer}}
+    Args:
+        most: for one certificate.
+        what: for the message, e.g. ``requests``.
+    """
 
-    def shutdown(self) -> None:
-        """End the connection; an idle one at once, not when its client answers TLS's goodbye."""
-        cycle = cast("RequestResponseCycle | None", self.cycle)
-        idle = cycle is None or cycle.response_complete
-        super().shutdown()
-        if idle:
-            self.transport.abort()
+    def __init__(self, most: int, what: str) -> None:
+        self._most = most
+        self._what = what
+        self._now: Counter[str] = Counter()
+
+    @contextmanager
+    def one_more(self, fingerprint: str) -> Iterator[None]:
+        """Count what happens inside.
+
+        Raises:
+            BusyError: the certificate has too much under way already.
+        """
+        if self._now[fingerprint] >= self._most:
+            raise BusyError(
+                f"{self._most} {self._what} of your certificate are under way: ask again later"
+            )
+        self._now[fingerprint] += 1
+        try:
+            yield
+        finally:
+            self._now[fingerprint] -= 1
+            if not self._now[fingerprint]:
+                del self._now[fingerprint]
+
+
+class _CrowdLimit:
+    """Refuses requests of a certificate that has :data:`MAX_REQUESTS` under way."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self._crowd = Crowd(MAX_REQUESTS, "requests")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        certificate = _certificate(scope)
+        if certificate is None:
+            await self.app(scope, receive, send)
+            return
+        try:
+            with self._crowd.one_more(certificate.fingerprint):
+                await self.app(scope, receive, send)
+        except BusyError as exc:
+            await problem(exc.http_status, exc.code, str(exc))(scope, receive, send)
 
 
 class _BodyLimit:
@@ -60,23 +101,41 @@ class _BodyLimit:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self._held = 0
+        """Bytes of all bodies under way."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         body = bytearray()
-        more = True
-        while more and len(body) <= MAX_BODY:
-            message = await receive()
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-        if len(body) > MAX_BODY:
-            await problem(413, "too-large", "request body too large")(scope, receive, send)
-        elif is_too_deep(bytes(body)):
-            await problem(400, "bad-request", "JSON nested too deep")(scope, receive, send)
-        else:
+        try:
+            refusal = await self._read(body, receive)
+        finally:
+            self._held -= len(body)
+        if refusal is None:
             await self.app(scope, _replay(bytes(body), receive), send)
+        else:
+            await refusal(scope, receive, send)
+
+    async def _read(self, body: bytearray, receive: Receive) -> JSONResponse | None:
+        """Read into ``body``; the answer where it is not taken."""
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":  # nobody reads this
+                return problem(400, "bad-request", "the body is not whole")
+            chunk = message.get("body", b"")
+            body += chunk
+            self._held += len(chunk)
+            more = message.get("more_body", False)
+            if len(body) > MAX_BODY:
+                return problem(413, "too-large", "request body too large", close=True)
+            if self._held > MAX_BODIES:
+                return problem(503, BusyError.code, "too many requests at once", close=True)
+        if is_too_deep(bytes(body)):
+            return problem(400, "bad-request", "JSON nested too deep")
+        return None
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -95,8 +154,10 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 def make_app(title: str, version: str = "1") -> FastAPI:
     """A FastAPI application that answers every error as problem+json (RFC 9457)."""
-    app = FastAPI(title=title, version=version)
+    # no pages for people: FastAPI's load scripts from elsewhere into our origin
+    app = FastAPI(title=title, version=version, docs_url=None, redoc_url=None)
     app.add_middleware(_BodyLimit)
+    app.add_middleware(_CrowdLimit)
 
     @app.exception_handler(SwarmError)
     async def on_swarm_error(request: Request, exc: SwarmError) -> JSONResponse:
@@ -105,7 +166,8 @@ def make_app(title: str, version: str = "1") -> FastAPI:
 
     @app.exception_handler(RequestValidationError)
     async def on_bad_request(_request: Request, exc: RequestValidationError) -> JSONResponse:
-        return problem(400, "bad-request", "; ".join(_field_error(e) for e in exc.errors()))
+        told = "; ".join(_field_error(e) for e in exc.errors()[:MOST_ERRORS])
+        return problem(400, "bad-request", told[:LONGEST_ERROR])
 
     @app.exception_handler(HTTPException)
     async def on_http(_request: Request, exc: HTTPException) -> JSONResponse:
@@ -122,12 +184,28 @@ def make_app(title: str, version: str = "1") -> FastAPI:
     return app
 
 
-def problem(status: int, code: str, detail: str) -> JSONResponse:
-    """One error as ``application/problem+json``; ``code`` is the stable word for programs."""
+class AsciiJson(JSONResponse):
+    """JSON in ASCII: what a client sent may come back in it, and not all of that is UTF-8."""
+
+    def render(self, content: Any) -> bytes:  # noqa: ANN401 - as in Starlette
+        """The body."""
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
+
+
+def problem(status: int, code: str, detail: str, *, close: bool = False) -> JSONResponse:
+    """One error as ``application/problem+json``.
+
+    Args:
+        status: of HTTP.
+        code: the stable word for programs.
+        detail: for a person.
+        close: whether the connection ends with it.
+    """
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
-    return JSONResponse(
-        {**body, "detail": detail, "code": code}, status, media_type="application/problem+json"
-    )
+    return AsciiJson(
+        {**body, "detail": detail, "code": code}, status, {"connection": "close"} if close else {},
+        media_type="application/problem+json",
+    )  # fmt: skip
 
 
 def _field_error(error: dict[str, Any]) -> str:
@@ -141,11 +219,39 @@ def caller(request: Request) -> PeerCertificate:
     Raises:
         ForbiddenError: there is none, which mutual TLS makes impossible outside tests.
     """
-    extensions: dict[str, Any] = request.scope.get("extensions") or {}
-    certificate = extensions.get("tls", {}).get("client_certificate")
-    if not isinstance(certificate, PeerCertificate):
+    certificate = _certificate(request.scope)
+    if certificate is None:
         raise ForbiddenError("a client certificate is needed")
     return certificate
+
+
+def _certificate(scope: Scope) -> PeerCertificate | None:
+    extensions: dict[str, Any] = scope.get("extensions") or {}
+    certificate = extensions.get("tls", {}).get("client_certificate")
+    return certificate if isinstance(certificate, PeerCertificate) else None
+
+
+async def while_there(request: Request, work: Awaitable[T]) -> T:
+    """What ``work`` gives; it is cancelled when the client goes away before.
+
+    Raises:
+        BusyError: the client went away; nobody reads this.
+    """
+    working = asyncio.ensure_future(work)
+    going = asyncio.ensure_future(_goodbye(request))
+    try:
+        await asyncio.wait({working, going}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise BusyError("the client went away")
+    finally:
+        working.cancel()
+        going.cancel()
+
+
+async def _goodbye(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def listen(host: str, port: int, what: str) -> socket.socket:
@@ -175,22 +281,38 @@ def listen(host: str, port: int, what: str) -> socket.socket:
     return sock
 
 
+class _Server(uvicorn.Server):
+    """uvicorn's, but :class:`Door` accepts the connections."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await self.lifespan.startup()
+        self.servers = []
+        self.started = True
+
+
 @asynccontextmanager
-async def serving(app: FastAPI, sock: socket.socket, identity: Identity) -> AsyncIterator[None]:
+async def serving(
+    app: FastAPI,
+    sock: socket.socket,
+    identity: Identity,
+    limits: Limits = Limits(),  # noqa: B008
+) -> AsyncIterator[None]:
     """Serve ``app`` on ``sock`` with mutual TLS while the body runs; then stop in order."""
     context = identity.server_context()
     context.sslobject_class = OutspokenServerSide
-
-    def use_ours(_config: uvicorn.Config, _default: Any) -> ssl.SSLContext:  # noqa: ANN401
-        return context
-
     config = uvicorn.Config(
-        app, http=_TlsProtocol, ws="none", lifespan="off", log_config=None, access_log=False,
-        ssl_context_factory=use_ours, timeout_graceful_shutdown=STOP_SECONDS, server_header=False,
-        timeout_keep_alive=75, h11_max_incomplete_event_size=64 * 1024,
+        app, http=TlsProtocol, ws="none", lifespan="off", log_config=None, access_log=False,
+        timeout_graceful_shutdown=STOP_SECONDS, server_header=False,
+        timeout_keep_alive=limits.idle_s,
     )  # fmt: skip
-    server = uvicorn.Server(config)
+    server = _Server(config)
+    door = Door(
+        context, lambda place: TlsProtocol(config, server.server_state, place, limits), limits
+    )
+    sock.listen(BACKLOG)
+    sock.setblocking(False)
     task = asyncio.create_task(server._serve(sockets=[sock]))
+    opened = asyncio.create_task(door.run(sock))
     try:
         while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn offers no event
             await asyncio.sleep(0.01)
@@ -198,6 +320,8 @@ async def serving(app: FastAPI, sock: socket.socket, identity: Identity) -> Asyn
             task.result()
         yield
     finally:
+        opened.cancel()
+        await asyncio.wait([opened])
         server.should_exit = True
         await task
         sock.close()

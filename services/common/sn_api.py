@@ -158,7 +158,7 @@ class Publish(OfTerm):
 
     digest: DigestField
     size: Annotated[int, Field(ge=1, lt=2**63)]
-    contributors: list[NodeIdField]
+    contributors: Annotated[list[NodeIdField], Field(max_length=1000)]
     """Participants not dropped, sorted by UID; those of weightage 0 included."""
     next_interval: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Adaptive sync: every peer's next interval in batches; 0 leaves each its own."""

@@ -14,7 +14,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
 from cryptography.x509.oid import NameOID
 
 from services.common.errors import ConfigError, ForbiddenError
@@ -33,8 +38,6 @@ class PeerCertificate:
 
     fingerprint: str
     """SHA-256 of the DER form, 64 hex digits."""
-    holder: str
-    """SHA-256 of issuer and subject, 64 hex digits: the same after a renewal."""
     common_name: str
     role: NodeKind | None
     """From the CN's prefix (``SL-1``) or an OU; None where neither names a node kind."""
@@ -62,9 +65,6 @@ def read_certificate(der: bytes) -> PeerCertificate:
     units = [str(a.value) for a in subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)]
     return PeerCertificate(
         fingerprint=hashlib.sha256(der).hexdigest(),
-        holder=hashlib.sha256(
-            certificate.issuer.public_bytes() + subject.public_bytes()
-        ).hexdigest(),
         common_name=names[0] if names else "",
         role=_role(names, units),
         not_after=certificate.not_valid_after_utc,
@@ -141,6 +141,28 @@ class Identity:
         """Context of a client; the server's chain is checked, its host name is not."""
         return self._context(ssl.PROTOCOL_TLS_CLIENT)
 
+    def der(self) -> bytes:
+        """This node's certificate in DER form."""
+        return _parse(self.cert).public_bytes(Encoding.DER)
+
+    def holder_of(self, der: bytes) -> str:
+        """Who holds a certificate, the same after a renewal: subject, and key of the trusted CA.
+
+        The CA's key, not its name: anybody can call a CA ``CA-1``. Below an intermediate CA, which
+        is in no file of ours, it is the issuer's name.
+
+        Returns:
+            64 hex digits.
+        """
+        certificate = x509.load_der_x509_certificate(der)
+        issuer = certificate.issuer.public_bytes()
+        for path in self.trusted:
+            for authority in x509.load_pem_x509_certificates(path.read_bytes()):
+                if _issued(certificate, authority):
+                    key = authority.public_key()
+                    issuer = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return hashlib.sha256(issuer + certificate.subject.public_bytes()).hexdigest()
+
     def _context(self, protocol: ssl._SSLMethod) -> ssl.SSLContext:
         context = ssl.SSLContext(protocol)
         context.check_hostname = False
@@ -154,6 +176,14 @@ class Identity:
         except (ssl.SSLError, OSError) as exc:
             raise ConfigError(f"cannot use {self.cert} with {self.key}: {exc}") from exc
         return context
+
+
+def _issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def load_identity(settings: NodeSettings, role: NodeKind, now: datetime | None = None) -> Identity:

@@ -47,8 +47,14 @@ from services.sn.adapters.evm_rules import (
     genesis_header,
     new_chain_id,
     read_genesis,
+    require_one_form,
 )
 from services.sn.adapters.evm_store import LogRow, Store
+from services.sn.adapters.rlp_shape import (
+    require_modest,
+    require_modest_block,
+    require_modest_transaction,
+)
 from services.sn.core.admission import Motion
 
 REVERTS_KEPT = 4096
@@ -124,10 +130,13 @@ class SwarmChain(Chain):
         Raises:
             ValidationError: it is none.
         """
+        require_modest_transaction(raw)
         try:
-            return SwarmVM.get_transaction_builder().decode(raw)
+            transaction = SwarmVM.get_transaction_builder().decode(raw)
         except (rlp.exceptions.RLPException, PyEVMError, ValueError, TypeError, IndexError) as exc:
             raise ValidationError(f"not a signed transaction: {exc}") from exc
+        require_one_form(transaction)
+        return transaction
 
     def decode_block(self, raw: bytes) -> BlockAPI:
         """Parse a block.
@@ -135,6 +144,7 @@ class SwarmChain(Chain):
         Raises:
             ValidationError: it is none.
         """
+        require_modest_block(raw)
         try:
             block: BlockAPI = rlp.decode(raw, SwarmVM.get_block_class())
         except (rlp.exceptions.RLPException, PyEVMError, ValueError, TypeError) as exc:
@@ -378,6 +388,7 @@ def install(store: Store, raw: bytes) -> SwarmChain:
 
 
 def _decode_header(raw: bytes) -> BlockHeaderAPI:
+    require_modest(raw)
     try:
         header: BlockHeaderAPI = rlp.decode(raw, PragueBlockHeader)
     except (rlp.exceptions.RLPException, AttributeError, ValueError, TypeError) as exc:

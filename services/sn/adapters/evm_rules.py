@@ -43,7 +43,13 @@ from eth.consensus.clique.constants import NONCE_DROP, SIGNATURE_LENGTH, VANITY_
 from eth.consensus.clique.datatypes import MutableSnapshot, Snapshot, VoteAction
 from eth.consensus.clique.exceptions import SnapshotNotFound
 from eth.consensus.clique.snapshot_manager import SnapshotManager
-from eth.constants import BLANK_ROOT_HASH, GENESIS_PARENT_HASH, ZERO_ADDRESS, ZERO_HASH32
+from eth.constants import (
+    BLANK_ROOT_HASH,
+    GENESIS_PARENT_HASH,
+    SECPK1_N,
+    ZERO_ADDRESS,
+    ZERO_HASH32,
+)
 from eth.db.chain import ChainDB
 from eth.db.chain_gaps import GENESIS_CHAIN_GAPS, GapChange, GapInfo
 from eth.rlp.headers import BlockHeader
@@ -71,9 +77,14 @@ VANITY = b"swarm-learning chain 1"
 def signer_of(header: BlockHeaderAPI) -> Address:
     """Who sealed a header.
 
+    Of the two forms of each signature only one is taken: else anybody could make a twin of
+    another's block, which would win half of the time.
+
     Raises:
         ValidationError: the seal is no signature.
     """
+    if int.from_bytes(header.extra_data[-33:-1], "big") > SECPK1_N // 2:
+        raise ValidationError(f"{header} carries no valid seal: it is the other form of one")
     try:
         return get_block_signer(header)
     except (BadSignature, ValidationError, ValueError) as exc:
@@ -220,7 +231,21 @@ class SwarmVM(PragueVM):
                 f"the transaction is for chain {transaction.chain_id}, this is chain "
                 f"{self.chain_context.chain_id}"
             )
+        require_one_form(transaction)
         super().validate_transaction_against_header(base_header, transaction)
+
+
+def require_one_form(transaction: SignedTransactionAPI) -> None:
+    """Check that a transaction's signature is of the one form that EIP-2 allows.
+
+    py-evm asks it of old transactions only. Of the others anybody could make a twin, with another
+    hash than its sender waits for.
+
+    Raises:
+        ValidationError: it is the other form.
+    """
+    if transaction.s > SECPK1_N // 2:
+        raise ValidationError("the transaction's signature is the other form of one")
 
 
 class HeadDB(ChainDB):

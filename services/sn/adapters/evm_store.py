@@ -31,7 +31,7 @@ APPLICATION = 0x53574C43
 SCHEMA = 2
 OURS = {DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", f"{DATABASE}-journal", LOCK, KEY}
 CHECKED_BYTES = 1 << 30
-"""A larger file is not read whole at every start: that takes 5 s for each GB, and more on a disk."""
+"""A larger file is not read whole at every start: that takes 5 s or more for each GB."""
 TOLERATED = {"lost+found"}
 """What else a folder may hold: the root of an ext4 volume has it."""
 

@@ -15,9 +15,10 @@ from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 from rlp.sedes import Binary, CountableList, List, big_endian_int
 
+from services.sn.adapters.rlp_shape import require_modest
 from services.sn.core.agreement import Accepted, is_quorum
 
-MOST_VOTES = 1024
+MOST_VOTES = 256
 """Votes in one message or certificate: several for each of as many signers as there can be."""
 
 _VOTE = List([big_endian_int, big_endian_int, Binary.fixed_length(32), Binary.fixed_length(65)])
@@ -79,6 +80,7 @@ def decode_votes(raw: bytes) -> list[Vote]:
     """
     if not raw:
         return []
+    require_modest(raw)
     try:
         rows = rlp.decode(raw, sedes=_VOTES)
     except (rlp.exceptions.RLPException, TypeError, ValueError, IndexError) as exc:

@@ -19,8 +19,11 @@ from services.sn.core.training import Training
 
 log = logging.getLogger("swarm.nodes")
 
-LISTED = (NodeKind.SN, NodeKind.SL, NodeKind.SWOP)
-"""Kinds of nodes that register; SWCI, license server and ML programs never do."""
+LISTED = (NodeKind.SL, NodeKind.SWOP)
+"""Kinds of nodes that register; SWCI, license server and ML programs never do, and an SN registers
+itself on the chain, so that nobody else can name endpoints that all nodes then turn to."""
+MOST_NODES = 128
+"""Live nodes of one certificate; several SLs of a host share one."""
 
 Accounts = Callable[[], list[str]]
 _Due = tuple[tuple[str, ...], Callable[[], Awaitable[None]]]
@@ -86,6 +89,7 @@ class Membership:
                 f"({old.fingerprint[:16]}...) than yours ({who.fingerprint[:16]}..., "
                 f"{who.common_name}): choose another uid"
             )
+        self._require_few(uid, who)
         new = NodeRegistered(
             uid=uid, kind=body.kind, sentinel=False, endpoint=body.endpoint,
             container=body.container, version=body.version, parent=self.me.uid,
@@ -141,6 +145,16 @@ class Membership:
                 f"the one that asks ({who.fingerprint[:16]}..., {who.common_name})"
             )
         return node
+
+    def _require_few(self, uid: NodeId, who: PeerCertificate) -> None:
+        nodes = self._projection.now.nodes.all()
+        if sum(n.alive and n.fingerprint == who.fingerprint and n.uid != uid for n in nodes) >= (
+            MOST_NODES
+        ):
+            raise ForbiddenError(
+                f"{MOST_NODES} nodes live with your certificate ({who.common_name}) already: use "
+                "another certificate"
+            )
 
     def is_registered(self) -> bool:
         """Whether the chain knows this SN as it is."""

@@ -27,7 +27,14 @@ from services.sn.adapters.evm_decisions import Proposal
 from services.sn.adapters.evm_node import EvmNode
 from services.sn.adapters.evm_votes import Vote, encode_votes
 from services.sn.adapters.p2p_exchange import Exchange, block_message
-from services.sn.adapters.p2p_link import Credentials, Link, certificate_of, receive_hello
+from services.sn.adapters.p2p_holders import Holders
+from services.sn.adapters.p2p_link import (
+    Credentials,
+    Link,
+    certificate_of,
+    der_of,
+    receive_hello,
+)
 from services.sn.adapters.p2p_messages import (
     MAX_MESSAGE,
     MAX_PEERS,
@@ -45,6 +52,13 @@ PING_S, PONG_S = 5.0, 10.0
 """A link that answers no ping for this long is down."""
 CONNECT_S, CLOSE_S = 5.0, 1.0
 REDIAL_S, REDIAL_MAX_S = 0.5, 5.0
+TRIES = 10
+"""How often an endpoint that only others named is dialled in vain before it is forgotten: an SN
+that names strangers must not make all dial them for ever. It takes about 40 s."""
+MAX_NAMED = 16
+"""How many such endpoints are dialled at the same time."""
+MAX_ACCEPTED = 2 * MAX_PEERS
+"""Connections from others, links or on the way to be one."""
 REFUSED, DUPLICATE = 4003, 4001
 """Close codes."""
 
@@ -86,12 +100,15 @@ class P2P:
         self._sock = sock
         self._join = tuple(join)
         self._known: tuple[str, ...] = ()
+        self._stored: list[str] = []
         self._links: dict[bytes, Link] = {}
         self._changed = asyncio.Event()
         self._owners: dict[str, bytes] = {}
-        self._holders = {self._me: identity.certificate.holder}
-        """Of the certificate that each account was last seen with."""
+        self._holders = Holders(identity, self._me)
+        self._homes: dict[bytes, str] = {}
+        """Where accounts that were linked say they listen: one endpoint each, dialled for ever."""
         self._dialling: set[str] = set()
+        self._accepted = 0
         self._complaints: dict[str, str] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._exchange: Exchange | None = None
@@ -145,9 +162,7 @@ class P2P:
         node.gossip = self
         stored = await node.do(node.chain.store.meta, "endpoints")
         self._known = tuple(json.loads(stored)) if stored else ()
-        kept = await node.do(node.chain.store.meta, "holders")
-        holders: dict[str, str] = json.loads(kept) if kept else {}
-        self._holders = {bytes.fromhex(a): holder for a, holder in holders.items()} | self._holders
+        self._holders.load(await node.do(node.chain.store.meta, "holders"))
 
     async def run(self) -> None:
         """Keep all links until cancelled; after :meth:`attach`."""
@@ -210,13 +225,19 @@ class P2P:
             await server.serve_forever()
 
     async def _accept(self, connection: Connection) -> None:
-        if len(self._links) >= MAX_PEERS:
+        if self._accepted >= MAX_ACCEPTED:
             await connection.close(REFUSED, "too many SNs")
             return
-        await self._talk(connection, None)
+        self._accepted += 1
+        try:
+            await self._talk(connection, None)
+        finally:
+            self._accepted -= 1
 
     def _dial_later(self, endpoint: str) -> None:
         if endpoint in self._dialling or len(self._dialling) >= MAX_PEERS:
+            return
+        if not self._is_kept(endpoint) and self._named() >= MAX_NAMED:
             return
         self._dialling.add(endpoint)
         self._spawn(self._keep_dialling(endpoint))
@@ -228,16 +249,32 @@ class P2P:
         except RuntimeError:  # run() is ending
             work.close()
 
+    def _is_kept(self, endpoint: str) -> bool:
+        """Whether an endpoint is dialled for ever."""
+        return endpoint in {*self._join, *self._known, *self._homes.values()}
+
+    def _named(self) -> int:
+        return sum(not self._is_kept(endpoint) for endpoint in self._dialling)
+
+    def _forget(self, endpoint: str) -> None:
+        self._dialling.discard(endpoint)
+        self._complaints.pop(endpoint, None)
+        self._owners.pop(endpoint, None)
+
     async def _keep_dialling(self, endpoint: str) -> None:
-        pause = REDIAL_S
+        pause, tries = REDIAL_S, 0
         while self._owners.get(endpoint) != self._me:
+            if tries >= TRIES and not self._is_kept(endpoint):
+                self._forget(endpoint)
+                return
+            tries += 1
             if self._owners.get(endpoint) in self._links:
                 await self._changed.wait()
                 continue
             try:
                 async with self._connect(endpoint) as connection:
                     if await self._talk(connection, endpoint):
-                        pause = REDIAL_S
+                        pause, tries = REDIAL_S, 0
             except (OSError, TimeoutError, WebSocketException) as exc:
                 self._complain(endpoint, exc)
             except Exception as exc:
@@ -268,7 +305,6 @@ class P2P:
         if not self._enter(link):
             await connection.close(DUPLICATE, "linked already")
             return False
-        await self._remember_holder(link)
         writer = asyncio.ensure_future(self._write(link))
         try:
             await self._talks.serve(link)
@@ -298,6 +334,11 @@ class P2P:
         _require_same_chain(theirs, genesis, certificate.common_name)
         if theirs.address == self._me:
             raise ForbiddenError("that is this SN itself, or a copy of its data folder")
+        if len(self._links) >= MAX_PEERS and theirs.address not in self._links:
+            raise ForbiddenError("too many SNs")
+        if self._holders.remember(theirs.address, der_of(connection)):
+            store, text = self._node.chain.store, self._holders.as_text()
+            await self._node.do(store.set_meta, "holders", text)
         return Link(connection, certificate, theirs, dialled=endpoint is not None)
 
     def _enter(self, link: Link) -> bool:
@@ -311,18 +352,12 @@ class P2P:
         self._complaints.pop(link.endpoint, None)
         if link.endpoint:
             self._owners[link.endpoint] = link.address
+            self._homes[link.address] = link.endpoint
+            if len(self._homes) > MAX_PEERS:
+                del self._homes[next(iter(self._homes))]
         log.info("linked to %s, %d links", link, len(self._links))
         self._update()
         return True
-
-    async def _remember_holder(self, link: Link) -> None:
-        """An account belongs to whom its certificate names, also while its SN is away."""
-        if self._holders.get(link.address) == link.certificate.holder:
-            return
-        self._holders[link.address] = link.certificate.holder
-        self._update()
-        known = {account.hex(): holder for account, holder in self._holders.items()}
-        await self._node.do(self._node.chain.store.set_meta, "holders", json.dumps(known).encode())
 
     def _leave(self, link: Link) -> None:
         self._talks.forget(link)
@@ -338,18 +373,19 @@ class P2P:
         node.set_links(
             [Address(link.address) for link in links],
             [Address(link.address) for link in links if link.seals],
-            self._holders,
+            self._holders.known,
         )
         self._changed.set()
         self._changed = asyncio.Event()
 
     async def _learn(self, endpoints: Iterable[str]) -> None:
-        new = [e for e in endpoints if e not in self._dialling]
-        for endpoint in new:
+        for endpoint in endpoints:
             self._dial_later(endpoint)
-        if new:
-            known = json.dumps(sorted(self._dialling)).encode()
-            await self._node.do(self._node.chain.store.set_meta, "endpoints", known)
+        known = sorted(filter(self._is_kept, self._dialling))
+        if known != self._stored:
+            self._stored = known
+            text = json.dumps(known).encode()
+            await self._node.do(self._node.chain.store.set_meta, "endpoints", text)
 
 
 _FRAMES: dict[str, Any] = {

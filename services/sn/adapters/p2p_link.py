@@ -19,6 +19,9 @@ HELLO_S = 10.0
 QUEUE, QUEUE_BYTES = 1024, 64 << 20
 """Messages, and bytes of messages, that may wait for a slow link before it is cut."""
 
+CUT_S = 2.0
+"""Seconds that such a link has to take a farewell."""
+
 
 def certificate_of(connection: Connection) -> PeerCertificate:
     """The other side's certificate.
@@ -26,13 +29,22 @@ def certificate_of(connection: Connection) -> PeerCertificate:
     Raises:
         ForbiddenError: it has none, or its role is not SN.
     """
-    tls = connection.transport.get_extra_info("ssl_object")
-    der = tls.getpeercert(binary_form=True) if tls is not None else None
-    if not der:
-        raise ForbiddenError("an SN without a certificate")
-    certificate = read_certificate(der)
+    certificate = read_certificate(der_of(connection))
     certificate.require(NodeKind.SN)
     return certificate
+
+
+def der_of(connection: Connection) -> bytes:
+    """The other side's certificate in DER form.
+
+    Raises:
+        ForbiddenError: it has none.
+    """
+    tls = connection.transport.get_extra_info("ssl_object")
+    der: bytes | None = tls.getpeercert(binary_form=True) if tls is not None else None
+    if not der:
+        raise ForbiddenError("an SN without a certificate")
+    return der
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +134,8 @@ class Link:
         """Send without waiting; a link that takes nothing for long is cut."""
         raw = encode(message)
         if self._queue.full() or self._queued + len(raw) > QUEUE_BYTES:
+            if not self._overflow:  # a farewell may not get through either
+                asyncio.get_running_loop().call_later(CUT_S, self.connection.transport.abort)
             self._overflow = True
             return
         self._queued += len(raw)

@@ -23,6 +23,8 @@ from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 from rlp.sedes import CountableList, List, big_endian_int, binary
 
+from services.sn.adapters.rlp_shape import first, second
+
 VERSION = b"swarm/2"
 MAX_MESSAGE = 16 << 20
 """Bytes of one message."""
@@ -31,6 +33,10 @@ MAX_BLOCKS = 100
 MAX_BLOCKS_BYTES = 8 << 20
 """A BLOCKS message ends with the block that exceeds this."""
 MAX_PEERS = 64
+MAX_ITEMS = 4096
+"""Items of any message; the pool holds no more transactions."""
+MAX_HELLO = 8 << 10
+"""Bytes of a HELLO; a longer one is cut, and then none."""
 
 _ENDPOINT = re.compile(r"(?:\[[0-9A-Fa-f:.%]{2,60}\]|[A-Za-z0-9._-]{0,253}):[0-9]{1,5}")
 LARGEST = 1 << 63
@@ -114,10 +120,10 @@ def decode(raw: bytes | str) -> Message:
     if isinstance(raw, str):
         raise ValidationError("a text frame; all messages are binary")
     try:
-        kind = Kind(big_endian_int.deserialize(rlp.decode(raw)[0]))
-        if kind is Kind.HELLO:
-            return _hello(rlp.decode(raw, sedes=_HELLO))
-        return Items(kind, tuple(rlp.decode(raw, sedes=_ITEMS)[1]))
+        kind = Kind(big_endian_int.deserialize(first(raw)))
+        if kind is not Kind.HELLO:
+            return Items(kind, tuple(second(raw, MAX_ITEMS)))
+        return _hello(rlp.decode(raw[:MAX_HELLO], sedes=_HELLO))
     except (
         rlp.exceptions.RLPException,
         ValueError,
@@ -135,6 +141,8 @@ def _hello(fields: tuple[int, bytes, bytes, bytes, bytes, int, int, int, bytes])
         raise ValueError(f"version {version[:16]!r}")
     if len(address) != 20 or len(proof) != 65:
         raise ValueError("account or proof of a wrong length")
+    if final >= LARGEST:
+        raise ValueError("a block number out of range")
     if clock_ms >= LATEST_CLOCK_MS:
         raise ValueError("a clock out of range")
     where = endpoint.decode("ascii")

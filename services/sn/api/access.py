@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from services.common.errors import ChainUnavailableError, NotFoundError, ProtocolError
 from services.common.ids import NodeId, NodeKind
-from services.common.rest import caller
+from services.common.rest import Crowd, caller
 from services.common.tls import PeerCertificate
 from services.sn.adapters.membership import Membership
 from services.sn.adapters.projection import Projection
@@ -24,12 +24,32 @@ from services.sn.core.training import Training
 
 log = logging.getLogger("swarm.api")
 
+MEMBERS = (NodeKind.SN, NodeKind.SL, NodeKind.SWOP, NodeKind.SWCI)
+"""Roles that may read what the swarm does."""
+
+
+def member(who: Annotated[PeerCertificate, Depends(caller)]) -> PeerCertificate:
+    """The certificate of a caller that is part of the swarm.
+
+    Raises:
+        ForbiddenError: it has none of the roles :data:`MEMBERS`.
+    """
+    who.require(*MEMBERS)
+    return who
+
+
 Who = Annotated[PeerCertificate, Depends(caller)]
 """The certificate of the caller."""
+Member = Annotated[PeerCertificate, Depends(member)]
+"""The same, of one that may read."""
 NOBODY = "0" * 32
 """Stands for the peer in refusals of callers that are none."""
 REFUSAL_EVERY = 10.0
 """Seconds between two entries on the ledger of the same refusal."""
+MOST_REFUSALS = 20
+"""Entries on the ledger in that time because of one certificate: nobody fills the chain so."""
+MOST_POLLS = 128
+"""Long polls of one certificate at the same time; SLs of a host share one."""
 
 Rpc = Callable[[str, Sequence[Any]], Awaitable[dict[str, Any]]]
 
@@ -49,7 +69,8 @@ class Sn:
     p2p: Callable[[], list[str]]
     """``host:port`` of the SNs to link to, this one first."""
     rounds: RoundHistory
-    limit: RefusalLimit = field(default_factory=lambda: RefusalLimit(REFUSAL_EVERY))
+    limit: RefusalLimit = field(default_factory=lambda: RefusalLimit(REFUSAL_EVERY, MOST_REFUSALS))
+    polls: Crowd = field(default_factory=lambda: Crowd(MOST_POLLS, "long polls"))
 
     def as_peer(self, uid: NodeId, who: PeerCertificate) -> None:
         """Check that the caller is an SL node and acts as itself.
@@ -62,13 +83,16 @@ class Sn:
         self.membership.noticed(self.membership.require_owner(uid, who))
 
     @asynccontextmanager
-    async def recording(self, training: Training, uid: str) -> AsyncIterator[None]:
+    async def recording(
+        self, training: Training, uid: str, who: PeerCertificate
+    ) -> AsyncIterator[None]:
         """Put a refusal of what happens inside on the ledger, and raise it on."""
         try:
             yield
         except (ProtocolError, NotFoundError) as exc:
             now = asyncio.get_running_loop().time()
-            if self.limit.admits((training.name, uid, exc.code), now):
+            key = (training.name, uid, exc.code, who.fingerprint)
+            if self.limit.admits(key, who.fingerprint, now):
                 await self._record(training, uid, exc)
             raise
 

@@ -6,14 +6,15 @@ Every write answers with the contract as it is once the write is applied.
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
 from services.common import sn_api as api
 from services.common.errors import ProtocolError
 from services.common.ids import ContractNameField, NodeId, NodeIdField, NodeKind
+from services.common.rest import while_there
 from services.sn.adapters.trainings import Trainings
-from services.sn.api.access import NOBODY, Sn, Who, as_json
+from services.sn.api.access import NOBODY, Member, Sn, Who, as_json
 from services.sn.core.training import Training
 from services.sn.core.views import summary_of
 
@@ -44,7 +45,7 @@ def router(sn: Sn) -> APIRouter:
     routes = APIRouter(prefix="/v1/contracts", tags=["contracts"])
 
     @routes.get("")
-    async def listed(_who: Who) -> list[api.ContractSummary]:
+    async def listed(_who: Member) -> list[api.ContractSummary]:
         return [summary_of(t) for _, t in sorted(sn.projection.now.trainings.items())]
 
     @routes.post("")
@@ -60,7 +61,7 @@ def router(sn: Sn) -> APIRouter:
         name: ContractNameField, who: Who, reason: Annotated[str, Query(max_length=200)] = ""
     ) -> Response:
         training = sn.projection.training(name)
-        async with sn.recording(training, NOBODY):
+        async with sn.recording(training, NOBODY, who):
             who.require(NodeKind.SWCI)
             by = f"{who.common_name}: {reason}" if reason else who.common_name
             await sn.trainings.reset(training, by)
@@ -74,22 +75,25 @@ def router(sn: Sn) -> APIRouter:
 
 def _add_reads(sn: Sn, routes: APIRouter) -> None:
     @routes.get("/{name}")
-    async def state(name: ContractNameField, _who: Who) -> Response:
+    async def state(name: ContractNameField, _who: Member) -> Response:
         return as_json(sn.projection.state(name))
 
     @routes.get("/{name}/events")
     async def events(
         name: ContractNameField,
-        _who: Who,
+        who: Member,
+        request: Request,
         after: Annotated[str, Query(max_length=100)] = "",
         wait: Annotated[float, Query(ge=0, allow_inf_nan=False)] = 0.0,
     ) -> Response:
-        return as_json(await sn.projection.watch(name, after, min(wait, LONGEST_WAIT)))
+        with sn.polls.one_more(who.fingerprint):
+            watch = sn.projection.watch(name, after, min(wait, LONGEST_WAIT))
+            return as_json(await while_there(request, watch))
 
     @routes.get("/{name}/rounds")
     async def rounds(
         name: ContractNameField,
-        _who: Who,
+        _who: Member,
         after: Annotated[int, Query(ge=0, lt=2**32)] = 0,
         limit: Annotated[int, Query(ge=1, le=MOST_ROUNDS)] = ROUNDS_AT_ONCE,
         generation: Annotated[int, Query(ge=0, lt=2**32)] = 0,
@@ -105,7 +109,7 @@ def _add_peer_write(
         name: ContractNameField, uid: NodeIdField, body: BaseModel, who: Who
     ) -> Response:
         training, peer = sn.projection.training(name), NodeId(uid)
-        async with sn.recording(training, uid):
+        async with sn.recording(training, uid, who):
             sn.as_peer(peer, who)
             await act(sn.trainings, training, peer, body)
         return as_json(sn.projection.state(name))

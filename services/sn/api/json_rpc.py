@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
 
+from services.common.rest import AsciiJson
 from services.sn.adapters.json_params import AUDITORS, from_outside
 from services.sn.api.access import Sn, Who
 
@@ -28,7 +28,7 @@ def router(sn: Sn) -> APIRouter:
         try:
             asked = await request.json()
         except ValueError:
-            return JSONResponse(_error(None, PARSE_ERROR, "not JSON"))
+            return AsciiJson(_error(None, PARSE_ERROR, "not JSON"))
         if isinstance(asked, list) and 0 < len(asked) <= MOST:
             return _as_json(b"[" + b",".join(await _batch(sn, asked)) + b"]")
         return _as_json(_text(await _one(sn, asked)))
@@ -43,6 +43,7 @@ async def _batch(sn: Sn, asked: list[object]) -> list[bytes]:
     for item in asked:
         if size > MOST_BYTES:
             number = item.get("id") if isinstance(item, dict) else None
+            number = number if isinstance(number, str | int) else None
             words = f"the answers before are over {MOST_BYTES >> 20} MiB: ask for less in a batch"
             answers.append(_text(_error(number, TOO_MUCH, words)))
             continue
@@ -62,6 +63,8 @@ def _as_json(text: bytes) -> Response:
 async def _one(sn: Sn, asked: object) -> dict[str, Any]:
     if not isinstance(asked, dict) or not isinstance(asked.get("method"), str):
         return _error(None, INVALID_REQUEST, f"not a request, or a batch of none or over {MOST}")
+    if not isinstance(asked.get("id"), str | int | None):
+        return _error(None, INVALID_REQUEST, "id must be a text, a whole number or null")
     params = asked.get("params", [])
     if not isinstance(params, list):
         return _error(asked.get("id"), INVALID_REQUEST, "params must be a list")

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 
 from services.common import sn_api as api
 from services.common.ids import NodeId, NodeIdField
-from services.sn.api.access import Sn, Who, as_json
+from services.sn.api.access import Member, Sn, Who, as_json
 from services.sn.core.nodes import info_of
 
 
@@ -15,7 +15,7 @@ def router(sn: Sn) -> APIRouter:
     routes = APIRouter(prefix="/v1/nodes", tags=["nodes"])
 
     @routes.get("")
-    async def listed(_who: Who) -> list[api.NodeInfo]:
+    async def listed(_who: Member) -> list[api.NodeInfo]:
         return [info_of(node) for node in sn.projection.now.nodes.all()]
 
     @routes.put("/{uid}")

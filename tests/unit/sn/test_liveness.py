@@ -108,9 +108,11 @@ def test_nobody_is_an_orphan_while_the_chain_stands_still():
     assert orphans.due([node(B, B)], A, 601, moving=True) == [B]
 
 
-def test_refusals_are_limited_by_key():
-    limit = RefusalLimit(10)
-    assert limit.admits(("c", A), 0)
-    assert not limit.admits(("c", A), 9)
-    assert limit.admits(("c", B), 9)
-    assert limit.admits(("c", A), 10)
+def test_refusals_are_limited_by_key_and_certificate():
+    limit = RefusalLimit(10, most=2)
+    assert limit.admits(("c", A), "one", 0)
+    assert not limit.admits(("c", A), "one", 9)
+    assert limit.admits(("c", B), "one", 9)
+    assert not limit.admits(("d", B), "one", 9), "the certificate has had its share"
+    assert limit.admits(("d", B), "two", 9)
+    assert limit.admits(("c", A), "one", 10)
