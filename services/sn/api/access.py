@@ -14,6 +14,8 @@ from services.common.errors import ChainUnavailableError, NotFoundError, Protoco
 from services.common.ids import NodeId, NodeKind
 from services.common.rest import caller
 from services.common.tls import PeerCertificate
+from services.sn.adapters.admission import Admission
+from services.sn.adapters.entry import Network
 from services.sn.adapters.membership import Membership
 from services.sn.adapters.projection import Projection
 from services.sn.adapters.trainings import Trainings
@@ -45,8 +47,10 @@ class Sn:
     """Answers read-only JSON-RPC."""
     status: Callable[[], str]
     """What the chain does or waits for."""
-    p2p: Callable[[], list[str]]
-    """``host:port`` of the SNs to link to, this one first."""
+    network: Callable[[], Network]
+    """What another SN needs to join."""
+    admit: Callable[[Admission, PeerCertificate], Awaitable[None]]
+    """Lets another SN's account write."""
     limit: RefusalLimit = field(default_factory=lambda: RefusalLimit(REFUSAL_EVERY))
 
     def as_peer(self, uid: NodeId, who: PeerCertificate) -> None:
