@@ -18,6 +18,7 @@ FOLDER = Path(__file__).parent
 PACKAGE = "@foundry-rs/anvil"
 INSTALL_S, START_S = 300, 60
 GAS_LIMIT = 1_000_000_000
+"""Of a block; far more than ours need, so that the base fee stays 0."""
 
 
 def program() -> Path:
@@ -56,9 +57,13 @@ class Anvil:
 
     Args:
         options: further ones of the command line.
+        gas_limit: of a block.
+        base_fee: of the first block, in wei.
     """
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, gas_limit: int = GAS_LIMIT, base_fee: int = 0) -> None:
+        self.gas_limit = gas_limit
+        self.base_fee = base_fee
         self.chain_id = secrets.randbelow(1 << 31) + 1
         self.options = options
         self.process = None
@@ -73,8 +78,8 @@ class Anvil:
         self.process = subprocess.Popen(
             [
                 program(), "--silent", "--port", str(self.port), "--chain-id", str(self.chain_id),
-                "--gas-price", "0", "--block-base-fee-per-gas", "0", "--gas-limit",
-                str(GAS_LIMIT), *self.options,
+                "--gas-price", "0", "--block-base-fee-per-gas", str(self.base_fee),
+                "--gas-limit", str(self.gas_limit), *self.options,
             ],
             stdin=subprocess.DEVNULL,
         )  # fmt: skip

@@ -7,6 +7,7 @@ paths and queries may hold keys, too.
 import asyncio
 import base64
 import logging
+import ssl
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -64,7 +65,9 @@ class RpcProvider(AsyncHTTPProvider):
             ChainUnavailableError: nothing answers.
         """
         if self._session is None:
-            self._session = aiohttp.ClientSession()
+            context = ssl.create_default_context()
+            connector = aiohttp.TCPConnector(ssl=context)
+            self._session = aiohttp.ClientSession(connector=connector)
             await self.cache_async_session(self._session)  # web3's own makes a connection a call
         if method == SEND:
             self.sending.set()
