@@ -19,9 +19,14 @@ from services.sn.adapters.account import account_from, account_of
 from services.sn.adapters.deployment import Deployment, require_contracts
 from services.sn.adapters.evm_store import DATABASE, KEY, lock_folder
 from services.sn.adapters.json_rpc import METHOD_NOT_FOUND, READ_METHODS
-from services.sn.adapters.outbox import GAS
 from services.sn.adapters.p2p import Peer
-from services.sn.adapters.requests import RpcError, ask, plain_hex, plain_int
+from services.sn.adapters.requests import ask, plain_hex, plain_int
+from services.sn.adapters.rpc_client import (
+    Facts,
+    facts_of,
+    require_free_gas,
+    require_same_chain,
+)
 from services.sn.adapters.rpc_provider import NotEthereumError, RpcProvider
 from services.sn.adapters.site import Site, recall, remember
 
@@ -191,47 +196,15 @@ class RpcChain:
             ChainUnavailableError: it does not answer.
         """
         try:
-            chain_id = plain_int(await self._ask("eth_chainId"))
-            genesis = plain_hex((await self._ask("eth_getBlockByNumber", "0x0", False))["hash"])
-            head = await self._ask("eth_getBlockByNumber", self.final, False)
-            limit = plain_int(head["gasLimit"])
-            fee = plain_int(head.get("baseFeePerGas") or 0)
-        except (NotEthereumError, RpcError, TypeError, KeyError, ValueError) as exc:
-            words = (
-                f"what answers at {self.provider.name} is no Ethereum client that we can use "
-                f"({exc}): check SN_ETH_RPC_URL, and that its APIs ETH and WEB3 are open"
-            )
+            facts = await facts_of(self.provider, self.final)
+        except NotEthereumError as exc:
             if self.ready.is_set():  # it was one before: it starts, or a proxy answers for it
-                raise ChainUnavailableError(words) from exc
-            raise ConfigError(words) from exc
-        self._require_free_gas(limit, fee)
+                raise
+            raise ConfigError(str(exc)) from exc
+        require_free_gas(facts)
         if self.memory.site is None:
-            await self._plan(chain_id, genesis, plain_int(head["number"]))
-        self._require_same_chain(chain_id, genesis)
-
-    def _require_free_gas(self, limit: int, fee: int) -> None:
-        if limit < GAS:
-            raise ConfigError(
-                f"the chain of the Ethereum client at {self.provider.name} allows {limit} gas to a "
-                f"block, our transactions need up to {GAS}: raise the gas limit of its genesis "
-                "file and of what its validators aim at"
-            )
-        if fee > 0:
-            raise ConfigError(
-                f"the chain of the Ethereum client at {self.provider.name} has a base fee "
-                f"({fee} wei): gas must be free for the swarm. Set zeroBaseFee (Besu) or a genesis "
-                "base fee of 0, and the client's minimum gas price to 0"
-            )
-
-    def _require_same_chain(self, chain_id: int, genesis: str) -> None:
-        site = self._site()
-        if (chain_id, genesis) != (site.chain_id, site.genesis):
-            raise ConfigError(
-                f"the Ethereum client at {self.provider.name} is on another chain (id {chain_id}, "
-                f"genesis {genesis[:16]}...) than this swarm (id {site.chain_id}, genesis "
-                f"{site.genesis[:16]}...): check SN_ETH_RPC_URL; if the chain was made anew on "
-                "purpose, the swarm begins anew, too, with empty data folders"
-            )
+            await self._plan(facts)
+        require_same_chain(facts, self._site())
 
     async def _check_site(self) -> None:
         """See that the contracts are on the chain.
@@ -246,33 +219,31 @@ class RpcChain:
 
     # --- the sentinel's part --------------------------------------------------------------
 
-    async def _plan(self, chain_id: int, genesis: str, head: int) -> None:
+    async def _plan(self, facts: Facts) -> None:
         """Decide where the contracts will be, and remember it before anything is sent."""
         account = self.account.address
-        nonce = plain_int(await self._ask("eth_getTransactionCount", account, "pending"))
+        nonce = await ask(self.provider, "eth_getTransactionCount", account, "pending")
         site = Site(
-            chain_id=chain_id, genesis=genesis, deployer=account, nonce=nonce, first_block=head
-        )
+            chain_id=facts.chain_id, genesis=facts.genesis, deployer=account,
+            nonce=plain_int(nonce), first_block=facts.head,
+        )  # fmt: skip
         self._keep(site=site, deployed=False)
 
     async def _deploy(self) -> None:
         """Deploy by the plan; by a new one where other transactions took its numbers."""
         while not await self._patiently(Deployment(self, self._site()).go_on):
             log.warning("another program used the account's numbers: deploying again")
-            site = self._site()
-            head = await self._patiently(lambda: self._ask("eth_getBlockByNumber", "latest", False))
-            await self._patiently(
-                lambda: self._plan(site.chain_id, site.genesis, plain_int(head["number"]))  # noqa: B023
-            )
+            self._keep(site=None)
+            await self._patiently(self._check_client)
 
-    def _keep(self, **changes: Site | bool) -> None:
+    def _keep(self, **changes: Site | bool | None) -> None:
         self.memory = self.memory.model_copy(update=changes)
         remember(self._folder, self.memory)
 
     # --- following the head ---------------------------------------------------------------
 
     async def _look(self) -> None:
-        found = await self._ask("eth_getBlockByNumber", self.final, False)
+        found = await ask(self.provider, "eth_getBlockByNumber", self.final, False)
         if found is None:
             raise ChainUnavailableError(
                 f"the Ethereum client at {self.provider.name} has no block yet"
@@ -300,9 +271,6 @@ class RpcChain:
         while self._head in (b"", after):
             await self._moved.wait()
         return self._head
-
-    async def _ask(self, method: str, *params: object) -> Any:  # noqa: ANN401 - JSON
-        return await ask(self.provider, method, *params)
 
     # --- for the SN -----------------------------------------------------------------------
 

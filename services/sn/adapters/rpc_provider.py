@@ -27,7 +27,7 @@ logging.getLogger("web3").setLevel(logging.WARNING)  # at DEBUG it logs whole UR
 
 
 class NotEthereumError(ChainUnavailableError):
-    """Something answers, but not as an Ethereum client."""
+    """Something answers, but not as an Ethereum client that we may use."""
 
 
 class RpcProvider(AsyncHTTPProvider):
@@ -75,6 +75,11 @@ class RpcProvider(AsyncHTTPProvider):
             return await self._asked(method, params)
         except aiohttp.ClientResponseError as exc:
             raise self._refused(exc.status) from exc
+        except aiohttp.ClientConnectorCertificateError as exc:
+            raise NotEthereumError(
+                f"the certificate of {self.name} is not accepted ({exc.certificate_error}): name "
+                "the CA's file in SSL_CERT_FILE, or check SN_ETH_RPC_URL"
+            ) from exc
         except (aiohttp.ClientError, OSError) as exc:
             raise ChainUnavailableError(
                 f"the Ethereum client at {self.name} does not answer: {_words(exc)}"
@@ -130,8 +135,6 @@ def _authorization(parts: SplitResult) -> dict[str, str]:
 
 def _words(exc: Exception) -> str:
     """What went wrong, without the URL."""
-    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
-        return f"its certificate is not accepted ({exc.certificate_error})"
     if isinstance(exc, aiohttp.ClientConnectorError):
         return exc.os_error.strerror or str(exc.os_error)
     if isinstance(exc, TimeoutError):

@@ -114,19 +114,29 @@ class Writer:
         Returns:
             What is in the block.
         """
+        try:
+            while not await self._is_in(sent):
+                self.chain.outbox.settled(sent)
+                (sent,) = await self._send((sent.to, sent.data))
+            return sent
+        finally:
+            self.chain.outbox.settled(sent)
+
+    async def _is_in(self, sent: Sent) -> bool:
+        """Wait for the block; False: another transaction took its number for good."""
         while True:
             waiting = asyncio.ensure_future(self._projection.settled(sent))
             try:
                 while not (await asyncio.wait({waiting}, timeout=RECHECK_S))[0]:
                     if await self._is_lost(sent):
-                        break
-                else:
-                    await waiting
-                    return sent
+                        return False
+                await waiting
+            except ChainUnavailableError:  # it could not be looked up
+                await asyncio.sleep(RETRY_S)
+            else:
+                return True
             finally:
                 waiting.cancel()
-                self.chain.outbox.settled(sent)
-            (sent,) = await self._send((sent.to, sent.data))
 
     async def _is_lost(self, sent: Sent) -> bool:
         with contextlib.suppress(ChainUnavailableError):

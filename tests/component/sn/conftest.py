@@ -27,6 +27,7 @@ PATIENCE = 30.0
 EMBEDDED, ANVIL, ANVIL_SLOW = "embedded", "anvil", "anvil, a block a second"
 OPTIONS = {ANVIL: (), ANVIL_SLOW: ("--block-time", "1")}
 on_both_engines = pytest.mark.parametrize("under", [EMBEDDED, ANVIL], indirect=True)
+only_anvil = pytest.mark.parametrize("under", [ANVIL], indirect=True)
 on_all_engines = pytest.mark.parametrize("under", [EMBEDDED, ANVIL, ANVIL_SLOW], indirect=True)
 
 
