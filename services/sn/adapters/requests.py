@@ -3,6 +3,7 @@
 web3's formatters are left out: they cost more time than the embedded engine's answers.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from web3.exceptions import Web3Exception
@@ -34,7 +35,7 @@ async def ask(provider: AsyncBaseProvider, method: str, *params: object) -> Any:
     error = answer.get("error")
     if error is None:
         return answer.get("result")
-    if isinstance(error, str):
+    if not isinstance(error, Mapping):
         raise RpcError(f"{method}: {error}")
     raise RpcError(f"{method}: {error.get('message')}", error.get("data"))
 

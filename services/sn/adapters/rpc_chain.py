@@ -18,7 +18,7 @@ from services.sn.adapters import admission
 from services.sn.adapters.account import account_from, account_of
 from services.sn.adapters.deployment import Deployment, require_contracts
 from services.sn.adapters.evm_store import DATABASE, KEY, lock_folder
-from services.sn.adapters.json_rpc import METHOD_NOT_FOUND, READ_METHODS
+from services.sn.adapters.json_rpc import METHOD_NOT_FOUND, READ_METHODS, SERVER_ERROR
 from services.sn.adapters.p2p import Peer
 from services.sn.adapters.requests import ask, plain_hex, plain_int
 from services.sn.adapters.rpc_client import (
@@ -268,6 +268,8 @@ class RpcChain:
 
     async def wait_for_head(self, after: bytes) -> bytes:
         """The head's hash once it differs from ``after`` (``b""``: at once)."""
+        if after != self._head != b"":
+            await self._look()  # what we saw last may be older than what the caller knows
         while self._head in (b"", after):
             await self._moved.wait()
         return self._head
@@ -316,12 +318,15 @@ class RpcChain:
     async def introduce(self, sns: Callable[[], list[str]]) -> None:
         """Ask the SNs at these API endpoints, one after another, to let this one write."""
         shown = admission.prove(self.account, self._site(), self._identity.certificate.fingerprint)
+        told = ""
         while True:
             for sn in sns():
                 try:
                     await admission.ask(self._identity, sn, shown)
                 except RemoteError as exc:
-                    log.warning("not let write: %s", exc)
+                    if str(exc) != told:
+                        log.warning("not let write: %s", exc)
+                    told = str(exc)
             await asyncio.sleep(ADMISSION_S)
 
     def peers(self) -> list[Peer]:
@@ -341,7 +346,10 @@ class RpcChain:
         if method not in READ_METHODS:
             message = f"the method {method} does not exist or is not available here"
             return {"jsonrpc": "2.0", "error": {"code": METHOD_NOT_FOUND, "message": message}}
-        answer = dict(await self.provider.make_request(RPCEndpoint(method), params))
+        try:
+            answer = dict(await self.provider.make_request(RPCEndpoint(method), params))
+        except ChainUnavailableError as exc:
+            return {"jsonrpc": "2.0", "error": {"code": SERVER_ERROR, "message": str(exc)}}
         return {name: answer[name] for name in ("jsonrpc", "result", "error") if name in answer}
 
 

@@ -21,6 +21,8 @@ from services.common.errors import ChainUnavailableError, ConfigError
 TIMEOUT_S = 10.0
 """Seconds for one request."""
 SEND = "eth_sendRawTransaction"
+CONNECTIONS = 32
+"""At once; clients limit them (Besu: 80, of all its users together)."""
 SERVER_ERROR = 500
 
 logging.getLogger("web3").setLevel(logging.WARNING)  # at DEBUG it logs whole URLs and answers
@@ -66,7 +68,7 @@ class RpcProvider(AsyncHTTPProvider):
         """
         if self._session is None:
             context = ssl.create_default_context()
-            connector = aiohttp.TCPConnector(ssl=context)
+            connector = aiohttp.TCPConnector(ssl=context, limit=CONNECTIONS)
             self._session = aiohttp.ClientSession(connector=connector)
             await self.cache_async_session(self._session)  # web3's own makes a connection a call
         if method == SEND:
@@ -93,7 +95,7 @@ class RpcProvider(AsyncHTTPProvider):
         """The answer; once more where a connection kept from before had been closed."""
         try:
             answer = await super().make_request(method, params)
-        except aiohttp.ServerDisconnectedError:
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
             answer = await super().make_request(method, params)
         if not isinstance(answer, dict):
             raise TypeError("not an object")

@@ -101,6 +101,23 @@ async def test_the_client_restarts_and_the_write_waits_for_it(tmp_path, caplog):
     assert [m for m in loud if "answers again, after" in m]
 
 
+async def test_the_head_that_a_reader_knows_is_no_news_to_it(world):
+    """The reader asked after our last look: it would ask again and again until our next one."""
+    head = bytes.fromhex((await world.chain.head()).hash)
+    world.engine._head = b"an older one"
+    waiting = asyncio.create_task(world.engine.wait_for_head(head))
+    assert (await asyncio.wait([waiting], timeout=0.5))[1] == {waiting}
+    await world.writer.write(world.name("a"))
+    async with asyncio.timeout(PATIENCE):
+        assert await waiting != head
+
+
+async def test_outsiders_are_told_that_the_client_is_away(world, client):
+    client.kill()
+    answer = await world.engine.rpc("eth_blockNumber", [])
+    assert client.url in answer["error"]["message"]
+
+
 @pytest.mark.parametrize("away", [True, False], ids=["no client", "no blocks"])
 async def test_a_write_that_nothing_takes_fails_in_time_and_says_why(world, client, away):
     hasty = Writer(world.chain, world.projection, patience=1.5)
