@@ -4,16 +4,18 @@ import asyncio
 import logging
 
 import pytest
+import rlp
 from eth_account import Account
 
 from services.common.errors import ChainUnavailableError, ConfigError
 from services.common.ids import DEFAULT_CONTRACT
 from services.sn.adapters.outbox import Outbox
+from services.sn.adapters.rpc_provider import SEND
 from services.sn.adapters.trainings import Trainings
 from services.sn.adapters.writer import Writer
 from tests.anvil import Anvil
-from tests.component.sn.conftest import PATIENCE
-from tests.component.sn.world import external, world_on
+from tests.component.sn.conftest import ANVIL_SLOW, PATIENCE
+from tests.component.sn.world import client_of, external, world_on
 
 
 @pytest.fixture
@@ -21,6 +23,11 @@ def client():
     made = Anvil().start()
     yield made
     made.stop()
+
+
+@pytest.fixture
+def slow(anvil):
+    return anvil(ANVIL_SLOW)
 
 
 @pytest.fixture
@@ -59,6 +66,37 @@ async def test_what_lost_its_number_is_sent_anew_and_once(world, client):
     async with asyncio.timeout(PATIENCE):
         await write
     assert await world.names() == ["theirs", "ours"]
+
+
+async def test_a_client_that_lets_one_transaction_replace_another(slow, tmp_path, monkeypatch):
+    """As Besu does where gas is free: of two with one number the later one stays, silently."""
+    async with world_on(await external(tmp_path, slow.url)) as world:
+        answer, replaced = world.engine.provider.make_request, 0
+
+        async def replacing(method, params):
+            nonlocal replaced
+            found = await answer(method, params)
+            if method != SEND or "underpriced" not in str(found.get("error")):
+                return found
+            replaced += 1
+            number = int.from_bytes(rlp.decode(bytes.fromhex(params[0][2:]))[0])
+            pool = (await answer("txpool_content", []))["result"]["pending"]
+            mine = {who.lower(): each for who, each in pool.items()}.get(account, {})
+            if old := mine.get(str(number)):
+                await answer("anvil_dropTransaction", [old["hash"]])
+            return await answer(method, params)
+
+        account = world.engine.account.address.lower()
+        monkeypatch.setattr(world.engine.provider, "make_request", replacing)
+        async with client_of(world.engine) as (other, _):
+            names = [[f"{who}{number}" for number in range(20)] for who in "ab"]
+            async with asyncio.timeout(2 * PATIENCE):
+                await asyncio.gather(
+                    *(world.writer.write(world.name(name)) for name in names[0]),
+                    *(other.writer.write(other.name(name)) for name in names[1]),
+                )
+        assert replaced > 0
+        assert sorted(await world.names()) == sorted(names[0] + names[1])
 
 
 async def test_a_name_stands_for_a_contract_though_its_deployment_lost_its_number(world, client):
