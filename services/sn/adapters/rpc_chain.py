@@ -111,7 +111,8 @@ class RpcChain:
             self = cls(folder, lock, provider, identity, key_file)
             remember(folder, self.memory)
             if self.memory.site is None and learn is not None:
-                self._keep(site=await learn(), deployed=True)
+                told = {"site": await learn(), "deployed": True}
+                self.memory = self.memory.model_copy(update=told)  # kept once it proved right
         except BaseException:
             lock.close()
             raise
@@ -202,7 +203,7 @@ class RpcChain:
                 raise
             raise ConfigError(str(exc)) from exc
         require_free_gas(facts)
-        if self.memory.site is None:
+        if not self.memory.deployed and not self._has_plan():
             await self._plan(facts)
         require_same_chain(facts, self._site())
 
@@ -214,10 +215,14 @@ class RpcChain:
             ChainUnavailableError: they are not there, or not yet.
         """
         await require_contracts(self.provider, self._site(), self.provider.name)
-        if not self.memory.deployed:
-            self._keep(deployed=True)
+        self._keep(deployed=True)
 
     # --- the sentinel's part --------------------------------------------------------------
+
+    def _has_plan(self) -> bool:
+        """Whether it is decided where the contracts will be, for the account that we have now."""
+        site = self.memory.site
+        return site is not None and site.deployer == self.account.address
 
     async def _plan(self, facts: Facts) -> None:
         """Decide where the contracts will be, and remember it before anything is sent."""

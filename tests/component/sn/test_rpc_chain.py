@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import ssl
+from functools import partial
 
 import pytest
 from eth_account import Account
@@ -279,6 +280,38 @@ async def test_a_sentinel_killed_while_it_deploys_makes_no_second_registry(
         account = engine.account.address
     assert recall(tmp_path / "chain").deployed
     assert int(client.ask("eth_getTransactionCount", account, "latest"), 16) == 2
+
+
+async def test_a_plan_of_another_key_is_made_anew(tmp_path, client, killed_at, monkeypatch):
+    killed_at(0)
+    with pytest.raises(_KilledError):
+        await started(await external(tmp_path, client.url))
+    monkeypatch.undo()
+    account, file = Account.create(), tmp_path / "key"
+    file.write_text(account.key.hex())
+    file.chmod(0o600)
+    async with running(await external(tmp_path, client.url, key_file=file)) as engine:
+        assert engine.genesis_signer == account.address
+    async with running(await external(tmp_path, client.url)) as engine:
+        assert engine.genesis_signer == account.address, "what is deployed stays"
+
+
+async def test_what_another_sn_told_is_kept_once_it_proved_right(tmp_path, client):
+    async with running(await external(tmp_path / "1", client.url)) as engine:
+        site = engine.site
+
+    async def learn(**wrong):
+        return site.model_copy(update=wrong)
+
+    folder = tmp_path / "2"
+    with pytest.raises(ConfigError, match="on another chain"):
+        wrong = partial(learn, genesis="ab" * 32)
+        await started(await external(folder, client.url, learn=wrong))
+    assert recall(folder / "chain").site is None
+    async with running(await external(folder, client.url, learn=learn)) as engine:
+        assert engine.site == site
+        assert engine.account.address != site.deployer
+    assert recall(folder / "chain").site == site
 
 
 async def test_an_account_that_was_used_before(tmp_path, client):
