@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import ssl
+import time
 from functools import partial
 
 import pytest
@@ -358,6 +359,9 @@ def use(client, account, first, count):
         }  # fmt: skip
         raw = bytes(account.sign_transaction(fields).raw_transaction)
         client.ask(SEND, f"0x{raw.hex()}")
+    give_up = time.monotonic() + PATIENCE
+    while int(client.ask("eth_getTransactionCount", account.address, "latest"), 16) < first + count:
+        assert time.monotonic() < give_up, "anvil takes them first and makes their blocks then"
 
 
 async def test_a_client_that_wants_money(tmp_path, client, monkeypatch):
