@@ -5,20 +5,21 @@ import hashlib
 import logging
 import socket
 from collections.abc import Awaitable
+from functools import partial
 
 from eth_utils.address import to_checksum_address
 
-from services.common.errors import SnUnavailableError
+from services.common.errors import NotFoundError
 from services.common.ids import DEFAULT_CONTRACT, NodeId, NodeKind
 from services.common.license_api import Feature
 from services.common.license_client import held_license
 from services.common.rest import listen, serving
-from services.common.tls import Identity, expiry_notice, load_identity
+from services.common.tls import Identity, PeerCertificate, expiry_notice, load_identity
 from services.sn import VERSION
+from services.sn.adapters.admission import Admission, proven
 from services.sn.adapters.chain import Chain
-from services.sn.adapters.embedded_chain import EmbeddedChain
-from services.sn.adapters.entry import find_network
-from services.sn.adapters.evm_store import DATABASE
+from services.sn.adapters.engine import SwarmEngine
+from services.sn.adapters.entry import Network
 from services.sn.adapters.membership import Membership
 from services.sn.adapters.projection import Projection
 from services.sn.adapters.round_history import RoundHistory
@@ -29,14 +30,13 @@ from services.sn.adapters.writer import Writer
 from services.sn.api import Sn, make_api
 from services.sn.core.ledger import NodeRegistered
 from services.sn.core.liveness import Pace
+from services.sn.engines import open_engine
 from services.sn.settings import SnSettings
 
 log = logging.getLogger("swarm.SN")
 ready_log = logging.getLogger("swarm.blCnt")
 """HPE's name of the logger of the ready line."""
 
-ENTRY_PATIENCE = 600.0
-"""Seconds that a joining SN waits for the SN that it was told to join (HPE's took minutes)."""
 REGISTER_PATIENCE = 3.0
 """Seconds that the API waits for the SN's own registration before it serves without."""
 TELL_EVERY = 10.0
@@ -60,54 +60,19 @@ async def serve(settings: SnSettings, pace: Pace = Pace()) -> None:  # noqa: B00
     notice = expiry_notice(identity)
     if notice:
         log.warning(notice)
-    entry = settings.entry()
-    with (
-        listen(settings.swarm_bind_ip, settings.sn_api_server_port, "the SN API") as api_sock,
-        listen(settings.swarm_bind_ip, settings.sn_p2p_listen_port, "the SN's p2p") as p2p_sock,
-    ):
-        engine = await _open_chain(settings, identity, entry, p2p_sock)
-        try:
+    with listen(settings.swarm_bind_ip, settings.sn_api_server_port, "the SN API") as api_sock:
+        async with open_engine(settings, identity) as engine:
             uid = _uid(settings, engine)
             async with held_license(
                 settings, identity, Feature.SN, uid, NodeKind.SN,
                 patience=settings.swarm_start_patience,
             ):  # fmt: skip
-                await _Node(settings, identity, engine, uid, pace, api_sock, p2p_sock).run()
-        finally:
-            await engine.close()
+                await _Node(settings, identity, engine, uid, pace, api_sock).run()
 
 
-async def _open_chain(
-    settings: SnSettings, identity: Identity, entry: str | None, p2p_sock: socket.socket
-) -> EmbeddedChain:
-    join: list[str] = []
-    if entry is None:
-        log.info("SENTINEL_NODE_IP environment variable is not set")
-    else:
-        join = await _whom_to_join(
-            identity, entry, restart=(settings.sn_data_dir / DATABASE).exists()
-        )
-    return await EmbeddedChain.open(
-        settings.sn_data_dir, sentinel=entry is None, identity=identity, p2p_sock=p2p_sock,
-        join=join, mine=settings.sn_start_mining,
-        announce=settings.p2p_endpoint(socket.gethostname(), p2p_sock.getsockname()[1]),
-    )  # fmt: skip
-
-
-async def _whom_to_join(identity: Identity, entry: str, *, restart: bool) -> list[str]:
-    """Addresses from the SN named; one that restarts also knows others, so it can do without."""
-    try:
-        return (await find_network(identity, entry, 0.0 if restart else ENTRY_PATIENCE)).p2p
-    except SnUnavailableError as exc:
-        if not restart:
-            raise
-        log.warning("%s. Going on with the SNs known from before", exc)
-        return []
-
-
-def _uid(settings: SnSettings, engine: EmbeddedChain) -> NodeId:
-    """The SN's uid: as set, or from its account, so that it is the same after a restart."""
-    own = hashlib.sha256(engine.account.address.lower().encode()).hexdigest()[:32]
+def _uid(settings: SnSettings, engine: SwarmEngine) -> NodeId:
+    """The SN's uid: as set, or from what its engine keeps, so that a restart does not change it."""
+    own = hashlib.sha256(engine.origin.encode()).hexdigest()[:32]
     return NodeId(settings.swarm_node_uid or own)
 
 
@@ -118,19 +83,18 @@ class _Node:
         self,
         settings: SnSettings,
         identity: Identity,
-        engine: EmbeddedChain,
+        engine: SwarmEngine,
         uid: NodeId,
         pace: Pace,
         api_sock: socket.socket,
-        p2p_sock: socket.socket,
     ) -> None:
+        self._settings = settings
         self._identity = identity
         self._engine = engine
         self._pace = pace
         self._api_sock = api_sock
         host = socket.gethostname()
         self._snapshots = FileSnapshots(settings.sn_data_dir)
-        self._p2p_endpoint = settings.p2p_endpoint(host, p2p_sock.getsockname()[1])
         self._me = NodeRegistered(
             uid=uid, kind=NodeKind.SN, sentinel=settings.sn_i_am_sentinel,
             endpoint=settings.api_endpoint(host, api_sock.getsockname()[1]), container=host,
@@ -160,7 +124,7 @@ class _Node:
             log.info("Setting up blockchain layer for the swarm node: FINISHED")
             sn = Sn(
                 projection, writer, trainings, membership, self._engine.rpc, self._engine.status,
-                self._p2p, RoundHistory(chain),
+                self._network, partial(self._admit, projection, system), RoundHistory(chain),
             )  # fmt: skip
             await self._serve(sn)
 
@@ -177,10 +141,14 @@ class _Node:
             "the contracts",
             projection.until(lambda now: DEFAULT_CONTRACT in now.directory.contracts),
         )
-        await self._told(
-            "an SN that lets this one write",
-            projection.until(lambda now: chain.account in now.directory.writers),
-        )
+        asking = asyncio.create_task(self._engine.introduce(partial(self._others, projection)))
+        try:
+            await self._told(
+                "an SN that lets this one write",
+                projection.until(lambda now: chain.account in now.directory.writers),
+            )
+        finally:
+            asking.cancel()
 
     async def _registered(self, projection: Projection, membership: Membership) -> None:
         """Wait a little for the registration; without a majority of signers it takes longer."""
@@ -211,6 +179,27 @@ class _Node:
     def _linked(self) -> list[str]:
         return [to_checksum_address(peer.address) for peer in self._engine.peers()]
 
-    def _p2p(self) -> list[str]:
-        others = sorted(peer.endpoint for peer in self._engine.peers() if peer.endpoint)
-        return [self._p2p_endpoint, *others]
+    def _others(self, projection: Projection) -> list[str]:
+        """API endpoints of other SNs: the one that the settings name, and those on the chain."""
+        named = self._settings.named_sn()
+        known = {
+            node.endpoint
+            for node in projection.now.nodes.all()
+            if node.kind is NodeKind.SN and node.alive
+        }
+        return [*([named] if named else []), *sorted(known - {named, self._me.endpoint})]
+
+    def _network(self) -> Network:
+        return Network(p2p=self._engine.p2p(), site=self._engine.site)
+
+    async def _admit(
+        self, projection: Projection, system: SystemContracts, asked: Admission,
+        who: PeerCertificate,
+    ) -> None:  # fmt: skip
+        """Let another SN's account write, once it proved that it is its own."""
+        if self._engine.site is None:
+            raise NotFoundError("the SNs of this swarm prove their accounts on their links (30303)")
+        account = proven(asked, self._engine.site, who)
+        if account not in projection.now.directory.writers:
+            await system.add_writer(account)
+            log.info("%s may write now, as %s", who.common_name, account)

@@ -1,8 +1,9 @@
 """Settings of an SN, from HPE's environment variables where HPE has one (``compat/02``)."""
 
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from services.common.errors import ConfigError
 from services.common.settings import NodeSettings, service_address
@@ -36,6 +37,14 @@ class SnSettings(NodeSettings):
     """Ours: port that the links between SNs listen on."""
     sn_data_dir: Path = Path("/platform/swarm/SMLNODE")
     """Ours: folder of the chain; mount a volume there to keep it."""
+    sn_chain: Literal["embedded", "rpc"] = "embedded"
+    """Ours: the chain under the SN. ``embedded``: its own, in this process, shared with the other
+    SNs; ``rpc``: an Ethereum client's (``docs/external-chain.md``). All SNs of a swarm alike."""
+    sn_eth_rpc_url: SecretStr = SecretStr("")
+    """Ours: ``http[s]://[USER:PASSWORD@]HOST:PORT[/PATH]`` of that client's JSON-RPC."""
+    sn_eth_key_file: Path | None = None
+    """Ours: file with the key of the SN's account on that chain (64 hex digits, ``0x`` or not);
+    where it is not set the SN makes a key and keeps it in its data folder."""
 
     def entry(self) -> str | None:
         """API ``host:port`` of the SN to join; None: this is the sentinel.
@@ -43,16 +52,44 @@ class SnSettings(NodeSettings):
         Raises:
             ConfigError: it is neither a sentinel nor told whom to join.
         """
-        if self.sn_i_am_sentinel:
-            return None
+        named = None if self.sn_i_am_sentinel else self.named_sn()
+        if named is None and not self.sn_i_am_sentinel:
+            raise ConfigError(
+                "either SN_I_AM_SENTINEL=true (on the one SN that starts first) or "
+                "SENTINEL_NODE_IP or SENTINEL_API_SERVICE (an SN to join) must be set"
+            )
+        return named
+
+    def named_sn(self) -> str | None:
+        """API ``host:port`` of the SN that the settings name, if they name one."""
         if self.sentinel_api_service:
             return join(*service_address(self.sentinel_api_service))
         if self.sentinel_node_ip:
             return join(self.sentinel_node_ip, self.sentinel_api_server_port)
-        raise ConfigError(
-            "either SN_I_AM_SENTINEL=true (on the one SN that starts first) or SENTINEL_NODE_IP or "
-            "SENTINEL_API_SERVICE (an SN to join) must be set"
-        )
+        return None
+
+    def rpc_url(self) -> str:
+        """URL of the Ethereum client; a secret, it may hold a password.
+
+        Raises:
+            ConfigError: none is set.
+        """
+        url = self.sn_eth_rpc_url.get_secret_value()
+        if not url:
+            raise ConfigError("SN_CHAIN=rpc needs SN_ETH_RPC_URL, the Ethereum client's JSON-RPC")
+        return url
+
+    def refuse_external(self) -> None:
+        """Check that nothing of an external chain is set.
+
+        Raises:
+            ConfigError: something is, and would have no effect.
+        """
+        if self.sn_eth_rpc_url.get_secret_value() or self.sn_eth_key_file is not None:
+            raise ConfigError(
+                "SN_ETH_RPC_URL and SN_ETH_KEY_FILE have no effect without SN_CHAIN=rpc: set that, "
+                "or unset them"
+            )
 
     def api_endpoint(self, host: str, port: int) -> str:
         """What to announce for the API.

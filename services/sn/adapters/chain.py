@@ -1,71 +1,25 @@
 """The chain as the SN uses it: read blocks and logs, send transactions, say why one was refused.
 
 Speaks JSON-RPC through a web3 provider, so that the embedded engine and any Ethereum client look
-the same. It leaves web3's formatters out: they cost more time than the engine's answers. Gas,
-nonce and chain id are always explicit, because estimating costs more than mining.
+the same. Gas, nonce and chain id are always explicit, because estimating costs more than mining.
 """
 
-import asyncio
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-import rlp
-from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
-from eth_utils.crypto import keccak
-from web3.exceptions import Web3Exception
-from web3.providers.async_base import AsyncBaseProvider
-from web3.types import RPCEndpoint
 
-from services.common.errors import ChainUnavailableError, ProtocolError, SwarmError
+from services.common.errors import ProtocolError, SwarmError
 from services.sn.adapters import abi
+from services.sn.adapters.engine import Engine
+from services.sn.adapters.outbox import GAS, Outbox
+from services.sn.adapters.outbox import Sent as Sent
+from services.sn.adapters.requests import RpcError, ask, plain_hex, plain_int
 from services.sn.core.ledger import Block
 
-log = logging.getLogger("swarm.chain")
-
-GAS = 15_000_000
-"""Gas allowed to each transaction; none of ours needs half of it, and it costs nothing."""
 LOG_BLOCKS = 2_000
-"""Most blocks that one request for logs spans."""
-
-
-class Engine(Protocol):
-    """What this module needs of a chain engine."""
-
-    @property
-    def provider(self) -> AsyncBaseProvider:
-        """Answers JSON-RPC."""
-        ...
-
-    @property
-    def account(self) -> LocalAccount:
-        """This SN's signing key."""
-        ...
-
-    @property
-    def chain_id(self) -> int:
-        """Goes into every transaction."""
-        ...
-
-    @property
-    def genesis_signer(self) -> str:
-        """Account that deploys the system contracts."""
-        ...
-
-    @property
-    def final(self) -> str:
-        """JSON-RPC's tag of the newest block that no other one replaces."""
-        ...
-
-    async def wait_for_head(self, after: bytes) -> bytes:
-        """The hash of the block tagged :attr:`final`, once it differs from ``after``."""
-        ...
-
-    def status(self) -> str:
-        """What it does or waits for, in words."""
-        ...
+"""Most blocks that one request for logs spans; fewer where the engine refuses so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +47,6 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """A transaction on its way."""
-
-    hash: str
-    """64 hex digits."""
-    to: str | None
-    """None: it deploys a contract."""
-    data: bytes
-    nonce: int
-
-
-@dataclass(frozen=True, slots=True)
 class Call:
     """A call of a contract's function."""
 
@@ -120,14 +62,6 @@ class Call:
         return abi.abi(self.contract).call(self.function, *self.args)
 
 
-class _RpcError(ChainUnavailableError):
-    """The engine answered a request with an error."""
-
-    def __init__(self, message: str, data: object = None) -> None:
-        super().__init__(message)
-        self.data = data
-
-
 class Chain:
     """One account's view of the chain.
 
@@ -138,8 +72,8 @@ class Chain:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.account = to_checksum_address(engine.account.address)
-        self._sending = asyncio.Lock()
-        self._nonce: int | None = None
+        self.outbox = Outbox(engine)
+        """Sends for this account."""
 
     # --- reading
 
@@ -162,12 +96,20 @@ class Chain:
             address: of the contract that wrote them; empty: any.
         """
         found: list[Log] = []
-        for start in range(first, last + 1, LOG_BLOCKS):
-            stop = min(last, start + LOG_BLOCKS - 1)
+        start, span = max(first, self.engine.first_block), LOG_BLOCKS
+        while start <= last:
+            stop = min(last, start + span - 1)
             asked = {"fromBlock": hex(start), "toBlock": hex(stop)}
             if address:
                 asked["address"] = address
-            found += [_log(entry) for entry in await self._request("eth_getLogs", asked)]
+            try:
+                found += [_log(entry) for entry in await self._request("eth_getLogs", asked)]
+            except RpcError:  # too many blocks, or too many entries in them, for this engine
+                if start == stop:
+                    raise
+                span = (stop - start + 1) // 2
+                continue
+            start = stop + 1
         return found
 
     async def logs_of(self, block_hash: str) -> list[Log]:
@@ -210,39 +152,7 @@ class Chain:
         """Return once :meth:`head` is another block than ``after``."""
         await self.engine.wait_for_head(bytes.fromhex(after))
 
-    # --- writing
-
-    def deployed_at(self, nonce: int, sender: str | None = None) -> str:
-        """Address of the contract that an account's transaction number ``nonce`` deploys."""
-        account = bytes.fromhex((sender or self.account).removeprefix("0x"))
-        return to_checksum_address(keccak(rlp.encode([account, nonce]))[12:])
-
-    async def send(self, *transactions: tuple[str | None, bytes]) -> list[Sent]:
-        """Sign and submit transactions, in order, with nonces that follow each other.
-
-        Args:
-            transactions: pairs of the contract's address (None deploys one) and the data.
-
-        Raises:
-            ChainUnavailableError: the engine did not take one.
-        """
-        async with self._sending:
-            return [await self._send(to, data) for to, data in transactions]
-
-    async def deploy_and_name(
-        self, contract: str, args: Sequence[object], registry: str, name: str, kind: int
-    ) -> list[Sent]:
-        """Deploy a contract and register it under a name, in two transactions."""
-        async with self._sending:
-            deployed = await self._send(None, abi.abi(contract).creation(*args))
-            at = self.deployed_at(deployed.nonce)
-            naming = abi.abi(abi.REGISTRY).call("register", name, kind, at)
-            return [deployed, await self._send(registry, naming)]
-
-    async def resynchronise(self) -> None:
-        """Forget the local nonce: a transaction was lost or another one took its place."""
-        async with self._sending:
-            self._nonce = None
+    # --- why one was refused
 
     async def reason(self, sent: Sent, block: int) -> ProtocolError:
         """Why a transaction in canonical block ``block`` was refused.
@@ -253,45 +163,13 @@ class Chain:
         for number in (block - 1, block):
             try:
                 await self._request("eth_call", self._as_call(sent), hex(number))
-            except _RpcError as exc:
+            except RpcError as exc:
                 return _refusal(exc)
         return ProtocolError("refused because of another write in the same block; look and retry")
 
     def _as_call(self, sent: Sent) -> dict[str, str]:
         call = {"from": self.account, "data": f"0x{sent.data.hex()}", "gas": hex(GAS)}
         return {**call, "to": sent.to} if sent.to else call
-
-    async def _send(self, to: str | None, data: bytes) -> Sent:
-        for retry in (True, False):
-            if self._nonce is None:
-                self._nonce = await self._next_nonce()
-            sent, raw = self._signed(to, data, self._nonce)
-            try:
-                await self._request("eth_sendRawTransaction", raw)
-            except _RpcError:
-                self._nonce = None
-                if not retry:
-                    raise
-                continue
-            self._nonce = sent.nonce + 1
-            return sent
-        raise AssertionError("unreachable")
-
-    def _signed(self, to: str | None, data: bytes, nonce: int) -> tuple[Sent, str]:
-        fields: dict[str, Any] = {
-            "nonce": nonce, "gas": GAS, "gasPrice": 0, "value": 0, "data": data,
-            "chainId": self.engine.chain_id,
-        }  # fmt: skip
-        if to is not None:
-            fields["to"] = to
-        signed = self.engine.account.sign_transaction(fields)
-        return (
-            Sent(signed.hash.hex().removeprefix("0x"), to, data, nonce),
-            f"0x{bytes(signed.raw_transaction).hex()}",
-        )
-
-    async def _next_nonce(self) -> int:
-        return int(await self._request("eth_getTransactionCount", self.account, "pending"), 16)
 
     # --- requests
 
@@ -300,20 +178,12 @@ class Chain:
         return _head(found) if found is not None else None
 
     async def _request(self, method: str, *params: object) -> Any:  # noqa: ANN401 - JSON
-        try:
-            answer = await self.engine.provider.make_request(RPCEndpoint(method), list(params))
-        except (Web3Exception, OSError) as exc:
-            raise ChainUnavailableError(f"the chain does not answer {method}: {exc}") from exc
-        error = answer.get("error")
-        if error is not None:
-            if isinstance(error, str):
-                raise _RpcError(f"{method}: {error}")
-            raise _RpcError(f"{method}: {error.get('message')}", error.get("data"))
-        return answer.get("result")
+        return await ask(self.engine.provider, method, *params)
 
 
-def _refusal(error: _RpcError) -> ProtocolError:
-    found = abi.refusal(_bytes(error.data)) if isinstance(error.data, str) else None
+def _refusal(error: RpcError) -> ProtocolError:
+    data = error.data.get("data") if isinstance(error.data, Mapping) else error.data
+    found = _refused(data)
     if found is None:
         return ProtocolError(f"refused by the contract: {error}")
     code, detail = found
@@ -322,21 +192,20 @@ def _refusal(error: _RpcError) -> ProtocolError:
 
 def refusal_in(receipt: dict[str, Any]) -> SwarmError | None:
     """The refusal that a receipt itself tells, where the engine puts it there."""
-    output = receipt.get("revertReason")
-    found = abi.refusal(_bytes(output)) if isinstance(output, str) else None
+    found = _refused(receipt.get("revertReason"))
     return ProtocolError(found[1].strip() or found[0], found[0]) if found else None
 
 
-def _hex(value: Any) -> str:  # noqa: ANN401 - JSON or bytes, as the provider likes
-    return value.removeprefix("0x") if isinstance(value, str) else bytes(value).hex()
+def _refused(output: object) -> tuple[str, str] | None:
+    """Code and detail of a refusal, if that is what an engine told of a revert."""
+    try:
+        return abi.refusal(_bytes(output)) if isinstance(output, str) else None
+    except ValueError:
+        return None  # the engine's own words
 
 
-def _bytes(value: Any) -> bytes:  # noqa: ANN401 - JSON or bytes, as the provider likes
-    return bytes.fromhex(_hex(value))
-
-
-def _int(value: Any) -> int:  # noqa: ANN401 - JSON or a number, as the provider likes
-    return int(value, 16) if isinstance(value, str) else int(value)
+def _bytes(value: str | bytes) -> bytes:
+    return bytes.fromhex(plain_hex(value))
 
 
 def _block_of(entry: Log) -> Block | None:
@@ -345,17 +214,18 @@ def _block_of(entry: Log) -> Block | None:
 
 def _head(found: dict[str, Any]) -> Head:
     return Head(
-        number=_int(found["number"]), hash=_hex(found["hash"]), time=_int(found["timestamp"]),
-        parent=_hex(found["parentHash"]),
-        transactions=frozenset(_hex(item) for item in found["transactions"]),
+        number=plain_int(found["number"]), hash=plain_hex(found["hash"]),
+        time=plain_int(found["timestamp"]), parent=plain_hex(found["parentHash"]),
+        transactions=frozenset(plain_hex(item) for item in found["transactions"]),
     )  # fmt: skip
 
 
 def _log(entry: dict[str, Any]) -> Log:
+    time = entry.get("blockTimestamp")
     return Log(
         address=abi.checksummed(_bytes(entry["address"])),
         topics=tuple(_bytes(topic) for topic in entry["topics"]), data=_bytes(entry["data"]),
-        block=_int(entry["blockNumber"]), block_hash=_hex(entry["blockHash"]),
-        transaction=_hex(entry["transactionHash"]),
-        time=_int(entry["blockTimestamp"]) if entry.get("blockTimestamp") is not None else None,
+        block=plain_int(entry["blockNumber"]), block_hash=plain_hex(entry["blockHash"]),
+        transaction=plain_hex(entry["transactionHash"]),
+        time=None if time is None else plain_int(time),
     )  # fmt: skip

@@ -7,14 +7,11 @@ the folder whole; a killed process loses no block either.
 import asyncio
 import contextlib
 import logging
-import os
-import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from eth_keys.datatypes import PrivateKey
 from eth_typing import Address, ChecksumAddress
@@ -23,6 +20,7 @@ from eth_utils.exceptions import ValidationError
 
 from services.common.errors import ChainUnavailableError, ConfigError, ForbiddenError
 from services.common.tls import Identity
+from services.sn.adapters.account import account_of
 from services.sn.adapters.evm_chain import SwarmChain, create, install, load
 from services.sn.adapters.evm_decisions import Decisions
 from services.sn.adapters.evm_node import ChainThread, EvmNode
@@ -51,12 +49,20 @@ class EmbeddedChain:
         """Set once there is a head and, when joining, the other SNs' blocks are here."""
         self.provider = EmbeddedProvider(self._dispatch)
         """For ``AsyncWeb3``; calls wait for nothing and fail while there is no chain yet."""
+        self.final = "finalized"
+        """JSON-RPC's tag of the newest block that counts."""
+        self.first_nonce = self.first_block = 0
+        """The system contracts are the genesis signer's first two transactions."""
+        self.site = None
+        """The chain is the swarm's own."""
+        self.origin = account.address.lower()
         self._store = store
         self._thread = thread
         self._node = node
         self._rpc = JsonRpc(node) if node is not None else None
         self._p2p: P2P | None = None
         self._mine = True
+        self._announce = ""
         self._closed = False
 
     @classmethod
@@ -98,6 +104,7 @@ class EmbeddedChain:
             raise
         self = cls(store, thread, account, None)
         self._mine = mine or sentinel
+        self._announce = announce
         try:
             self._p2p = P2P(
                 identity=identity,
@@ -191,11 +198,6 @@ class EmbeddedChain:
         return to_checksum_address(self._started().chain.genesis_signer)
 
     @property
-    def final(self) -> str:
-        """Tag of the newest block that a quorum of the signers accepted."""
-        return "finalized"
-
-    @property
     def head(self) -> bytes:
         """Hash of the newest final block."""
         return self._started().final_hash
@@ -207,6 +209,13 @@ class EmbeddedChain:
     def peers(self) -> list[Peer]:
         """The other SNs that this one has a live link to."""
         return [] if self._p2p is None else self._p2p.peers()
+
+    def p2p(self) -> list[str]:
+        """``host:port`` of SNs to link to, this one first."""
+        return [self._announce, *sorted(peer.endpoint for peer in self.peers() if peer.endpoint)]
+
+    async def introduce(self, sns: Callable[[], list[str]]) -> None:
+        """Nothing to do: SNs prove their accounts on their links."""
 
     def status(self) -> str:
         """What the chain does or waits for, in words, e.g. ``sealing``."""
@@ -247,7 +256,7 @@ def _load(
         chain = load(store)
         if chain is None:
             _require_source(folder, sentinel or joins)
-        account = _account(folder, may_make=chain is None)
+        account = account_of(folder / KEY, may_make=chain is None)
         if chain is None and sentinel:
             signer = Address(PrivateKey(bytes(account.key)).public_key.to_canonical_address())
             chain = create(store, signer)
@@ -263,31 +272,3 @@ def _require_source(folder: Path, known: bool) -> None:
             f"{folder} holds no chain and no SN to join is named: set SENTINEL_NODE_IP, or "
             "SN_I_AM_SENTINEL=true on the one SN that starts first"
         )
-
-
-def _account(folder: Path, *, may_make: bool) -> LocalAccount:
-    path = folder / KEY
-    try:
-        if not path.exists():
-            if not may_make:
-                raise ConfigError(
-                    f"{path} is missing beside the chain that it signs for: restore it, or empty "
-                    "the folder to join the other SNs anew"
-                )
-            _write_key(path, secrets.token_bytes(32))
-        account: LocalAccount = Account.from_key(path.read_text(encoding="ascii").strip())
-    except (OSError, ValueError) as exc:
-        raise ConfigError(f"cannot use the account key {path}: {exc}") from exc
-    return account
-
-
-def _write_key(path: Path, key: bytes) -> None:
-    """Write a key file whole or not at all, readable by its owner only."""
-    part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(f"0x{key.hex()}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.common.errors import ForbiddenError, RemoteError, SnUnavailableError
 from services.common.tls import Identity
+from services.sn.adapters.site import Site
 
 log = logging.getLogger("swarm.SN")
 
@@ -22,7 +23,9 @@ class Network(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     p2p: list[str]
-    """``host:port`` of SNs to link to."""
+    """``host:port`` of SNs to link to; none on an external chain."""
+    site: Site | None = None
+    """Where the swarm is on an external chain; None: it has a chain of its own."""
 
 
 async def find_network(identity: Identity, entry: str, patience: float) -> Network:

@@ -55,7 +55,7 @@ from services.sn.adapters.rlp_shape import (
     require_modest_block,
     require_modest_transaction,
 )
-from services.sn.core.admission import Motion
+from services.sn.core.signers import Motion
 
 REVERTS_KEPT = 4096
 """How many recent reverts' output is remembered, so that a receipt can say why."""

@@ -27,8 +27,8 @@ from services.sn.adapters.evm_decisions import Decisions, Outcome, Proposal
 from services.sn.adapters.evm_pool import Pool
 from services.sn.adapters.evm_rules import TRANSACTION_GAS_CAP
 from services.sn.adapters.evm_votes import Vote
-from services.sn.core.admission import Motion, doubles, motions
 from services.sn.core.agreement import Accepted
+from services.sn.core.signers import Motion, doubles, motions
 from services.sn.core.turns import STEP_S, Turn, Wait, turn
 
 log = logging.getLogger("swarm.chain")

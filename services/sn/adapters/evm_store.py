@@ -86,7 +86,7 @@ class Store(BaseAtomicDB):
             ConfigError: the folder cannot be used, belongs to another running process, holds
                 something that is not ours, is damaged, or was written by a newer version.
         """
-        lock = _lock(folder)
+        lock = lock_folder(folder)
         try:
             _refuse_foreign(folder)
             return cls(folder, lock, _connect(folder / DATABASE))
@@ -217,7 +217,12 @@ class Store(BaseAtomicDB):
         self._run("insert or replace into certificates values (?, ?)", number, votes)
 
 
-def _lock(folder: Path) -> IO[str]:
+def lock_folder(folder: Path) -> IO[str]:
+    """Make the folder if need be, and keep it for this process until the file is closed.
+
+    Raises:
+        ConfigError: it cannot be used, or another process has it.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = (folder / LOCK).open("a+", encoding="ascii")

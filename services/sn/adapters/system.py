@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from services.common.ids import NodeId
 from services.sn.adapters import abi
 from services.sn.adapters.chain import Call, Chain
+from services.sn.adapters.site import deployed_at
 from services.sn.adapters.writer import Writer
 from services.sn.core.ledger import NodeRegistered
 
@@ -12,11 +13,11 @@ from services.sn.core.ledger import NodeRegistered
 def system_addresses(chain: Chain) -> tuple[str, str]:
     """Addresses of SwarmRegistry and NodeRegistry.
 
-    The sentinel deploys them with its account's first two transactions, so every SN knows where
-    they are, or will be, from the genesis block alone.
+    The engine knows which two transactions of whose account deploy them, so every SN knows where
+    they are, or will be.
     """
-    deployer = chain.engine.genesis_signer
-    return chain.deployed_at(0, deployer), chain.deployed_at(1, deployer)
+    deployer, nonce = chain.engine.genesis_signer, chain.engine.first_nonce
+    return deployed_at(deployer, nonce), deployed_at(deployer, nonce + 1)
 
 
 class SystemContracts:

@@ -14,6 +14,8 @@ from services.common.errors import ChainUnavailableError, NotFoundError, Protoco
 from services.common.ids import NodeId, NodeKind
 from services.common.rest import Crowd, caller
 from services.common.tls import PeerCertificate
+from services.sn.adapters.admission import Admission
+from services.sn.adapters.entry import Network
 from services.sn.adapters.membership import Membership
 from services.sn.adapters.projection import Projection
 from services.sn.adapters.round_history import RoundHistory
@@ -66,8 +68,10 @@ class Sn:
     """Answers read-only JSON-RPC."""
     status: Callable[[], str]
     """What the chain does or waits for."""
-    p2p: Callable[[], list[str]]
-    """``host:port`` of the SNs to link to, this one first."""
+    network: Callable[[], Network]
+    """What another SN needs to join."""
+    admit: Callable[[Admission, PeerCertificate], Awaitable[None]]
+    """Lets another SN's account write."""
     rounds: RoundHistory
     limit: RefusalLimit = field(default_factory=lambda: RefusalLimit(REFUSAL_EVERY, MOST_REFUSALS))
     polls: Crowd = field(default_factory=lambda: Crowd(MOST_POLLS, "long polls"))

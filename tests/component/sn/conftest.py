@@ -1,4 +1,7 @@
-"""A whole SN in this process: real chain, real API over mutual TLS, quick to lose a node."""
+"""A whole SN in this process: real chain, real API over mutual TLS, quick to lose a node.
+
+The chain is the embedded one, or, where a test asks for it (:data:`on_both_engines`), anvil's.
+"""
 
 import asyncio
 import logging
@@ -14,11 +17,18 @@ from services.common.sn_client import SnClient
 from services.sn.core.liveness import Pace
 from services.sn.daemon import serve
 from services.sn.settings import SnSettings
+from tests.anvil import Anvil
 from tests.pki import Pki
 
 PACE = Pace()
 PATIENCE = 30.0
 """Seconds after which something that should happen at once counts as never."""
+
+EMBEDDED, ANVIL, ANVIL_SLOW = "embedded", "anvil", "anvil, a block a second"
+OPTIONS = {ANVIL: (), ANVIL_SLOW: ("--block-time", "1")}
+on_both_engines = pytest.mark.parametrize("under", [EMBEDDED, ANVIL], indirect=True)
+only_anvil = pytest.mark.parametrize("under", [ANVIL], indirect=True)
+on_all_engines = pytest.mark.parametrize("under", [EMBEDDED, ANVIL, ANVIL_SLOW], indirect=True)
 
 
 class _Ports(logging.Handler):
@@ -47,8 +57,9 @@ class RunningSn:
 class Swarm:
     """Starts SNs and makes clients; stops everything at the end."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, under: dict) -> None:
         self.folder = folder
+        self.under = under
         self.pki = Pki(folder)
         self._sns = []
         self._clients = []
@@ -60,7 +71,7 @@ class Swarm:
         given = {
             "this_node_ip": "127.0.0.1", "swarm_bind_ip": "127.0.0.1", "sn_api_server_port": 0,
             "sn_p2p_listen_port": 0, "sn_data_dir": self.folder / f"chain-{name}",
-            "sn_i_am_sentinel": True,
+            "sn_i_am_sentinel": True, **self.under,
         }  # fmt: skip
         return SnSettings(**{**files, **given, **changes})
 
@@ -128,8 +139,32 @@ class Peer:
         return await self.client.state(self.contract)
 
 
+@pytest.fixture(scope="session")
+def anvil():
+    """The client of this kind, started on first use and shared by all tests."""
+    running = {}
+
+    def start(kind: str) -> Anvil:
+        if kind not in running:
+            running[kind] = Anvil(*OPTIONS[kind]).start()
+        return running[kind]
+
+    yield start
+    for each in running.values():
+        each.stop()
+
+
 @pytest.fixture
-async def swarm(tmp_path):
-    made = Swarm(tmp_path)
+def under(request, anvil):
+    """Settings of the chain under the SNs: the embedded one, if the test does not say."""
+    kind = getattr(request, "param", EMBEDDED)
+    if kind == EMBEDDED:
+        return {}
+    return {"sn_chain": "rpc", "sn_eth_rpc_url": anvil(kind).url}
+
+
+@pytest.fixture
+async def swarm(tmp_path, under):
+    made = Swarm(tmp_path, under)
     yield made
     await made.close()

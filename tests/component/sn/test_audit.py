@@ -31,7 +31,7 @@ def recorded(tmp_path_factory):
     """All that an honest SN answered to an honest audit."""
 
     async def record():
-        swarm = Swarm(tmp_path_factory.mktemp("audit"))
+        swarm = Swarm(tmp_path_factory.mktemp("audit"), {})
         try:
             sn = await swarm.sn()
             await tape.some_rounds(swarm, sn, ROUNDS)

@@ -1,10 +1,4 @@
-"""An audit of a chain that another Ethereum client made: anvil, where it is installed."""
-
-import asyncio
-import contextlib
-import re
-import shutil
-from pathlib import Path
+"""An audit of a chain that another Ethereum client made: anvil."""
 
 import httpx
 import pytest
@@ -12,16 +6,11 @@ from web3 import AsyncHTTPProvider, AsyncWeb3
 
 from services.common.errors import ConfigError
 from services.sn.adapters import abi
+from services.sn.core.ledger import TRAINING_KIND
 from tests.component.sn import tape
-from tests.component.sn.conftest import PATIENCE
 
-BINARY = next(
-    (Path(__file__).parents[2] / "anvil/node_modules/@foundry-rs").glob("anvil-*/bin/anvil"), None
-) or shutil.which("anvil")
 NAME, A, B = "mine", b"\x0a" * 16, b"\x0b" * 16
 GAS = 15_000_000
-
-pytestmark = pytest.mark.skipif(BINARY is None, reason="no anvil")
 
 
 class Client:
@@ -44,27 +33,11 @@ class Client:
 
 
 @pytest.fixture
-async def anvil():
-    """URL of a fresh chain with one round on it, and the registry's address."""
-    process = await asyncio.create_subprocess_exec(
-        str(BINARY), "--port", "0", stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        async with asyncio.timeout(PATIENCE):
-            while not (
-                found := re.search(rb"Listening on ([0-9.:]+)", await process.stdout.readline())
-            ):
-                assert process.returncode is None
-        url = f"http://{found[1].decode()}"
-        draining = asyncio.create_task(process.stdout.read())
-        client = Client(url)
-        yield url, await one_round(client)
-        await client.w3.provider.disconnect()
-        draining.cancel()
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()
+async def chain(anvil):
+    """URL of a chain with one round on it, and the registry's address."""
+    client = Client(anvil("anvil").url)
+    yield anvil("anvil").url, await one_round(client)
+    await client.w3.provider.disconnect()
 
 
 async def one_round(client):
@@ -72,7 +45,7 @@ async def one_round(client):
     registry = await client.send(abi.abi(abi.REGISTRY).creation())
     nodes = await client.send(abi.abi(abi.NODES).creation(registry))
     training = await client.send(abi.abi(abi.TRAINING).creation(registry, nodes))
-    await client.call(abi.REGISTRY, registry, "register", NAME, abi.TRAINING_KIND, training)
+    await client.call(abi.REGISTRY, registry, "register", NAME, TRAINING_KIND, training)
     for uid in (A, B):
         await client.call(
             abi.NODES, nodes, "register", uid, 2, False, "h:1", "sl", "1", uid, bytes(32)
@@ -98,8 +71,8 @@ async def audited(url, *arguments):
     )
 
 
-async def test_a_chain_of_another_client(anvil):
-    url, registry = anvil
+async def test_a_chain_of_another_client(chain):
+    url, registry = chain
     found = await audited(url, "--registry", registry)
     (record,) = found.events.chronicle.rounds
     assert [item.peer for item in record.contributors] == [A.hex(), B.hex()]
@@ -112,7 +85,7 @@ async def test_a_chain_of_another_client(anvil):
     assert believed.events.nodes.all() == found.events.nodes.all()
 
 
-async def test_the_registry_must_be_named(anvil):
-    url, _ = anvil
+async def test_the_registry_must_be_named(chain):
+    url, _ = chain
     with pytest.raises(ConfigError, match="name the SwarmRegistry with --registry"):
         await audited(url)

@@ -13,8 +13,8 @@ from services.sn.adapters.evm_decisions import Decisions, Proposal
 from services.sn.adapters.evm_rules import genesis_header
 from services.sn.adapters.evm_store import Store
 from services.sn.adapters.evm_votes import cast, decode_votes, encode_votes
-from services.sn.core.admission import Motion
 from services.sn.core.agreement import Accepted
+from services.sn.core.signers import Motion
 from tests.component.sn.test_engine_rules import CHAIN_ID, KEYS, address, refuse, resealed
 
 A, B, C = KEYS[:3]

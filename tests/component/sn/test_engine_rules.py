@@ -22,7 +22,7 @@ from services.sn.adapters.evm_rules import (
     read_genesis,
 )
 from services.sn.adapters.evm_store import Store
-from services.sn.core.admission import Motion
+from services.sn.core.signers import Motion
 from tests.component.sn.engine import COUNTER, creation
 
 KEYS = sorted(

@@ -124,4 +124,4 @@ async def test_a_batch_that_would_answer_too_much_is_cut(swarm, sn, monkeypatch)
     assert said[3]["error"]["code"] == -32005
     transport = httpx.AsyncHTTPTransport(verify=context)
     found = await tape.audited(transport, "--sn", sn.endpoint)  # asks again for what was cut
-    assert len(found.events.chronicle.training.rounds) == 2
+    assert len(found.events.chronicle.rounds) == 2

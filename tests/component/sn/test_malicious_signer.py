@@ -21,8 +21,8 @@ from services.sn.adapters.evm_decisions import MAX_DRIFT_S, Proposal
 from services.sn.adapters.evm_rules import TRANSACTION_GAS_CAP, Context, genesis_header
 from services.sn.adapters.evm_store import Store
 from services.sn.adapters.evm_votes import cast, encode_votes
-from services.sn.core.admission import Motion
 from services.sn.core.agreement import Accepted
+from services.sn.core.signers import Motion
 from tests.component.sn.engine import COUNTER, creation, swarm
 
 KEYS = sorted(

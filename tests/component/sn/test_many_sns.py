@@ -3,7 +3,9 @@
 import asyncio
 
 from services.common.ids import DEFAULT_CONTRACT
-from tests.component.sn.conftest import PATIENCE
+from tests.component.sn.conftest import PATIENCE, on_both_engines
+
+pytestmark = on_both_engines
 
 
 async def three(swarm):

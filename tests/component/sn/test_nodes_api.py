@@ -12,7 +12,7 @@ from services.common.errors import ConfigError, ForbiddenError, NotFoundError
 from services.common.ids import DEFAULT_CONTRACT, NodeKind
 from services.common.rest import listen
 from services.sn.core.liveness import Pace
-from tests.component.sn.conftest import PATIENCE
+from tests.component.sn.conftest import PATIENCE, on_both_engines
 
 QUICK = 1.5
 """Seconds after which these SNs call a node lost."""
@@ -34,6 +34,7 @@ async def beat(*peers):
         await asyncio.sleep(QUICK / 5)
 
 
+@on_both_engines
 async def test_nodes_register_and_are_listed(swarm):
     sn = await swarm.sn()
     peer = await swarm.peer(sn)
@@ -51,6 +52,7 @@ async def test_nodes_register_and_are_listed(swarm):
     assert sl.last_seen > 0
 
 
+@on_both_engines
 async def test_registering_again_unchanged_writes_nothing(swarm):
     sn = await swarm.sn()
     peer = await swarm.peer(sn)
@@ -69,6 +71,7 @@ async def test_the_role_must_be_the_certificates(swarm):
         await client.register("a" * 32, api.NodeRegistration(kind=NodeKind.SWCI, endpoint="h:1"))
 
 
+@on_both_engines
 async def test_a_uid_belongs_to_the_certificate_that_registered_it(swarm):
     sn = await swarm.sn()
     owner = await swarm.peer(sn, "1")
@@ -115,6 +118,7 @@ async def test_a_node_that_left_must_register_again(swarm):
     assert (await peer.client.alive(peer.uid)).sns == [sn.endpoint]
 
 
+@on_both_engines
 async def test_a_silent_peer_is_reaped_and_comes_back(swarm):
     sn = await swarm.sn(pace=Pace(lost_after=QUICK))
     loud = await swarm.peer(sn, "1")
@@ -168,6 +172,7 @@ async def until_alive(peer):
             await peer.client.alive(peer.uid)
 
 
+@on_both_engines
 async def test_a_silent_leader_is_replaced(swarm):
     sn = await swarm.sn(pace=Pace(lost_after=QUICK))
     peers, beating = [], {}
@@ -195,6 +200,7 @@ async def test_a_silent_leader_is_replaced(swarm):
         task.cancel()
 
 
+@on_both_engines
 async def test_the_peers_of_a_dead_sn_are_reaped_by_another(swarm):
     pace = Pace(lost_after=QUICK, report_every=0.5, orphan_after=5)
     first = await swarm.sn("1", pace=pace)
@@ -236,6 +242,7 @@ async def fetch(swarm, sn, path, status=200, role=NodeKind.SWCI, **post):
         return answer.text
 
 
+@on_both_engines
 async def test_metrics(swarm):
     sn = await swarm.sn()
     peer = await swarm.peer(sn)
@@ -248,6 +255,7 @@ async def test_metrics(swarm):
     assert await number_of_transactions(swarm, sn) >= 6
 
 
+@on_both_engines
 async def test_json_rpc_reads_and_only_reads(swarm):
     sn = await swarm.sn()
     ask = {"jsonrpc": "2.0", "id": 7, "params": []}

@@ -10,9 +10,9 @@ from eth_utils.exceptions import ValidationError
 from services.common import sn_api as api
 from services.common.errors import NotFoundError, ProtocolError
 from services.common.ids import DEFAULT_CONTRACT, NodeKind
-from services.sn import daemon
 from services.sn.adapters import abi
 from services.sn.adapters.chain import Call
+from services.sn.adapters.embedded_chain import EmbeddedChain
 
 OTHER = "another"
 FOREIGN = PrivateKey(b"\x07" * 32)
@@ -85,13 +85,13 @@ async def test_what_was_said_to_one_contract_means_nothing_to_another(swarm):
 def engines(monkeypatch):
     """The chains of the SNs that start."""
     made = []
-    opened = daemon._open_chain
+    opened = EmbeddedChain.open
 
-    async def note(*args):
-        made.append(await opened(*args))
+    async def note(*args, **how):
+        made.append(await opened(*args, **how))
         return made[-1]
 
-    monkeypatch.setattr(daemon, "_open_chain", note)
+    monkeypatch.setattr(EmbeddedChain, "open", note)
     return made
 
 

@@ -1,4 +1,4 @@
-"""Rounds of a training contract through the API of a real SN."""
+"""Rounds of a training contract through the API of a real SN, on either engine."""
 
 import asyncio
 import math
@@ -8,8 +8,9 @@ import pytest
 from services.common import sn_api as api
 from services.common.errors import ForbiddenError, NotFoundError, ProtocolError
 from services.common.ids import DEFAULT_CONTRACT, NodeKind
-from tests.component.sn.conftest import PATIENCE
+from tests.component.sn.conftest import PATIENCE, on_both_engines
 
+pytestmark = on_both_engines
 Phase = api.Phase
 MERGED = "d" * 64
 
@@ -170,17 +171,6 @@ async def test_refusals_are_on_the_ledger_but_not_each_repetition(swarm):
     ]
     assert [(e.data["peer"], e.data["code"]) for e in refusals] == [(peer.uid, "not-enrolled")]
     assert state.view.phase is Phase.CHECKIN
-
-
-async def test_many_check_ins_share_few_blocks(swarm):
-    sn = await swarm.sn()
-    peers = [await swarm.peer(sn, str(number)) for number in range(8)]
-    await peers[0].enrol(min_peers=8)
-    await asyncio.gather(*(peer.enrol(min_peers=8) for peer in peers[1:]))
-    await asyncio.gather(*(peer.check_in() for peer in peers))
-    events = (await peers[0].client.watch(DEFAULT_CONTRACT, "0", 0)).events
-    blocks = {e.block for e in events if e.kind == "CheckedIn"}
-    assert len(blocks) < 8, "each check-in waited for the block of the one before"
 
 
 async def test_a_long_poll_wakes_on_a_change_and_not_before(swarm):

@@ -45,6 +45,7 @@ CHECK_IN = {
     "generation": 1, "round": 1, "base": NO_DIGEST, "digest": "b" * 64, "size": 9, "weightage": 1,
     "state": "TRAINING",
 }  # fmt: skip
+ADMISSION = {"account": "0x" + "1" * 40, "proof": "2" * 130}
 PERF = {"generation": 1, "round": 1, "perf": {"loss": 1, "metric": 1}}
 
 
@@ -60,6 +61,9 @@ RULES = {
     ("GET", "/openapi.json"): Rule(EVERYBODY, "/openapi.json"),
     ("HEAD", "/openapi.json"): Rule(EVERYBODY, "/openapi.json"),
     ("GET", "/v1/network"): Rule(frozenset({"SN"}), "/v1/network"),
+    ("POST", "/v1/network/writers"): Rule(  # 404: SNs of an embedded chain prove accounts on links
+        frozenset({"SN"}), "/v1/network/writers", ADMISSION, (404,)
+    ),
     ("POST", "/eth"): Rule(
         frozenset({"SN", "SWOP", "SWCI"}), "/eth", {"id": 1, "method": "eth_chainId"}
     ),

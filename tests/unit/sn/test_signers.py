@@ -1,6 +1,6 @@
 """Who is voted in and out."""
 
-from services.sn.core.admission import Motion, motions
+from services.sn.core.signers import Motion, motions
 
 A, B, C, D = b"a", b"b", b"c", b"d"
 
