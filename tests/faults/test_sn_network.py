@@ -1,0 +1,150 @@
+"""Three SNs under write load: one is killed, stopped, cut off; all are; nothing is lost.
+
+After each fault all SNs tell one history, from one genesis block, that holds every write which any
+SN acknowledged, once (`history.py`). `SWARM_SOAK=N` runs everything with N seeds.
+"""
+
+import asyncio
+import os
+import random
+
+import pytest
+from eth_account import Account
+
+from services.common.ids import DEFAULT_CONTRACT
+from tests.faults.history import one_history
+from tests.faults.sn_network import until
+from tests.faults.writes import Writes
+
+pytestmark = [pytest.mark.swarm, pytest.mark.timeout(600)]
+SEEDS = range(int(os.environ.get("SWARM_SOAK", "1")))
+ALL = ("1", "2", "3")
+KILLS = 15
+STOPPED_S = 12.0
+"""Shorter than it takes to notice a silent link: the others count on the one that stands still."""
+IN_FLIGHT_S = 1.0
+"""What was asked this long after a cut went nowhere before it."""
+
+
+@pytest.fixture(params=SEEDS)
+def seeded(request):
+    """Chance, the same at every run."""
+    return random.Random(request.param)
+
+
+async def in_turn(sns):
+    """Name of the SN whose turn it is to seal the next block."""
+    keys = {n: (sn.data / "account.key").read_text().strip() for n, sn in sns.sns.items()}
+    accounts = sorted((bytes.fromhex(Account.from_key(k).address[2:]), n) for n, k in keys.items())
+    (head,) = await sns.eth("1", ("eth_blockNumber", []))
+    return accounts[(int(head, 16) + 1) % len(accounts)][1]
+
+
+async def test_the_sentinel_is_killed_and_then_another(sns):
+    await sns.start(*ALL)
+    async with Writes(sns) as writes:
+        for victim in ALL[:2]:
+            await writes.more(20)
+            sns.sns[victim].kill()
+            for other in sns.running:
+                await writes.more(10, at=other)
+            await sns.restart(victim)
+            await writes.more(5, at=victim)
+    await one_history(sns, writes)
+
+
+async def test_whose_turn_it_is_stands_still_for_a_while(sns):
+    await sns.start(*ALL)
+    async with Writes(sns) as writes:
+        for _ in range(2):
+            await writes.more(20)
+            async with writes.quiet():
+                victim = await in_turn(sns)
+                sns.sns[victim].stop()
+            others = [name for name in ALL if name != victim]
+            await asyncio.gather(
+                asyncio.sleep(STOPPED_S), *(writes.more(10, at=name) for name in others)
+            )
+            sns.sns[victim].go_on()
+            await writes.more(5, at=victim)
+    await one_history(sns, writes)
+
+
+async def cut_off(sns, writes, alone):
+    """Cut one SN off until it says so and refuses writes; the others go on. Then mend it."""
+    log, client = sns.sns[alone].mark, sns.client(alone)
+    cut = asyncio.get_running_loop().time() + IN_FLIGHT_S
+    sns.network.cut_off(alone)
+    for other in sns.running.keys() - {alone}:
+        await writes.more(10, at=other)
+    await sns.until_said(alone, f"linked to 1 of {len(sns.sns)} signers", log)
+    await until(
+        lambda: any(each.sn == alone and each.sent > cut for each in writes.failed),
+        f"SN {alone} does not say that it cannot write",
+    )
+    waiting = (await client.state(DEFAULT_CONTRACT)).view.waiting_for
+    assert f"waiting for the chain (linked to 1 of {len(sns.sns)} signers" in waiting
+    mended = asyncio.get_running_loop().time()
+    sns.network.heal()
+    refused = [each for each in writes.failed if each.sn == alone and each.sent > cut]
+    assert all("503" in each.why and "not in contact" in each.why for each in refused), refused
+    taken = [
+        each
+        for each in writes.acknowledged
+        if each.sn == alone and cut < each.sent and each.answered < mended
+    ]
+    assert not taken, f"SN {alone} acknowledged {len(taken)} writes while it was cut off: {taken}"
+    await writes.more(5, at=alone)
+
+
+async def test_each_is_cut_off_in_turn(sns, seeded):
+    await sns.start(*ALL)
+    async with Writes(sns) as writes:
+        for alone in seeded.sample(ALL, len(ALL)):
+            await writes.more(20)
+            await cut_off(sns, writes, alone)
+    await one_history(sns, writes)
+
+
+async def test_of_two_the_sentinels_side_goes_on(sns):
+    await sns.start(*ALL[:2])
+    async with Writes(sns) as writes:
+        await writes.more(20)
+        await cut_off(sns, writes, "2")
+    await one_history(sns, writes)
+
+
+async def test_any_is_killed_at_any_time(sns, seeded):
+    await sns.start(*ALL)
+    async with Writes(sns) as writes:
+        for _ in range(KILLS):
+            await writes.more(3)
+            await asyncio.sleep(seeded.uniform(0, 1))  # the instant is the fault
+            victim = sns.sns[seeded.choice(ALL)]
+            assert victim.is_running, victim.said()
+            victim.kill()
+            victim.start()
+            if seeded.random() < 0.5:  # else the next is killed while this one starts
+                await sns.ready(victim.name)
+        for name in ALL:
+            await sns.ready(name)
+            await writes.more(5, at=name)
+    await one_history(sns, writes)
+
+
+async def test_all_are_killed_at_once_and_come_back_in_another_order(sns):
+    await sns.start(*ALL)
+    async with Writes(sns) as writes:
+        await writes.more(50)
+        for sn in sns.sns.values():
+            sn.send(9)
+        for sn in sns.sns.values():
+            sn.kill()
+        await sns.restart("3")
+        await sns.until_said("3", "linked to 1 of 3 signers")
+        await sns.restart("2")
+        for name in ("2", "3"):
+            await writes.more(5, at=name)
+        await sns.restart("1")
+        await writes.more(5, at="1")
+    await one_history(sns, writes)
