@@ -24,7 +24,7 @@ from tests.faults.sn_network import PATIENCE, SnNetwork, until
 
 MIN_PEERS = 1000
 """More than there are, so that the round stays open."""
-RETRY_S = 0.2
+RETRY_S = 0.5
 CREATE_EVERY_S = 1.0
 SAMPLE_EVERY_S = 0.25
 
