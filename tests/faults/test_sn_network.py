@@ -7,11 +7,14 @@ SN acknowledged, once (`history.py`). `SWARM_SOAK=N` runs everything with N seed
 import asyncio
 import os
 import random
+from pathlib import Path
 
 import pytest
 from eth_account import Account
 
-from services.common.ids import DEFAULT_CONTRACT
+from compose.plan import REPOSITORY
+from services.common.ids import DEFAULT_CONTRACT, NodeKind
+from services.sn.core import ledger
 from tests.faults.history import one_history
 from tests.faults.sn_network import until
 from tests.faults.writes import Writes
@@ -19,6 +22,7 @@ from tests.faults.writes import Writes
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(600)]
 SEEDS = range(int(os.environ.get("SWARM_SOAK", "1")))
 ALL = ("1", "2", "3")
+WRONG_CLOCK = Path(__file__).with_name("shifted_clock")
 KILLS = 15
 STOPPED_S = 12.0
 """Shorter than it takes to notice a silent link: the others count on the one that stands still."""
@@ -148,3 +152,28 @@ async def test_all_are_killed_at_once_and_come_back_in_another_order(sns):
         await sns.restart("1")
         await writes.more(5, at="1")
     await one_history(sns, writes)
+
+
+@pytest.mark.parametrize(
+    "shifts", [(0, 600, -600), (600, 0, 0)], ids=["joiners wrong", "sentinel ahead"]
+)
+async def test_clocks_ten_minutes_apart(sns, shifts):
+    for name, shift in zip(ALL, shifts, strict=True):
+        path = f"{WRONG_CLOCK}{os.pathsep}{REPOSITORY}"
+        sns.sn(name, PYTHONPATH=path, CLOCK_SHIFT_S=str(shift))
+    await sns.start(*ALL)
+    async with Writes(sns) as writes:
+        for name in ALL:
+            await writes.more(5, at=name)
+        sns.sns["1"].kill()
+        for name in ("2", "3"):
+            await writes.more(5, at=name)
+        await sns.restart("1")
+        for name in ALL:
+            await writes.more(5, at=name)
+    history = await one_history(sns, writes)
+    times = [int(block["timestamp"], 16) for block in history.blocks]
+    assert times == sorted(times)
+    assert not {sn.uid for sn in history.of(ledger.NodeRegistered) if sn.kind is NodeKind.SN} & {
+        uid for lost in history.of(ledger.NodesLost) for uid in lost.uids
+    }
