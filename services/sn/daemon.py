@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 
 from eth_utils.address import to_checksum_address
 
-from services.common.errors import SnUnavailableError
+from services.common.errors import ChainUnavailableError, ConfigError, SnUnavailableError
 from services.common.ids import DEFAULT_CONTRACT, NodeId, NodeKind
 from services.common.license_api import Feature
 from services.common.license_client import held_license
@@ -17,7 +17,7 @@ from services.common.tls import Identity, expiry_notice, load_identity
 from services.sn import VERSION
 from services.sn.adapters.chain import Chain
 from services.sn.adapters.embedded_chain import EmbeddedChain
-from services.sn.adapters.entry import find_network
+from services.sn.adapters.entry import Network, find_network, genesis_of
 from services.sn.adapters.evm_store import DATABASE
 from services.sn.adapters.membership import Membership
 from services.sn.adapters.projection import Projection
@@ -78,29 +78,54 @@ async def serve(settings: SnSettings, pace: Pace = Pace()) -> None:  # noqa: B00
 async def _open_chain(
     settings: SnSettings, identity: Identity, entry: str | None, p2p_sock: socket.socket
 ) -> EmbeddedChain:
-    join: list[str] = []
+    restart = (settings.sn_data_dir / DATABASE).exists()
+    network: Network | None = None
     if entry is None:
         log.info("SENTINEL_NODE_IP environment variable is not set")
     else:
-        join = await _whom_to_join(
-            identity, entry, restart=(settings.sn_data_dir / DATABASE).exists()
-        )
-    return await EmbeddedChain.open(
+        network = await _whom_to_join(identity, entry, restart=restart)
+    engine = await EmbeddedChain.open(
         settings.sn_data_dir, sentinel=entry is None, identity=identity, p2p_sock=p2p_sock,
-        join=join, mine=settings.sn_start_mining,
+        join=network.p2p if network else [], mine=settings.sn_start_mining,
         announce=settings.p2p_endpoint(socket.gethostname(), p2p_sock.getsockname()[1]),
     )  # fmt: skip
-
-
-async def _whom_to_join(identity: Identity, entry: str, *, restart: bool) -> list[str]:
-    """Addresses from the SN named; one that restarts also knows others, so it can do without."""
     try:
-        return (await find_network(identity, entry, 0.0 if restart else ENTRY_PATIENCE)).p2p
+        await _require_chain_of(network, engine, settings)
+    except BaseException:
+        await engine.close()
+        raise
+    return engine
+
+
+async def _require_chain_of(
+    network: Network | None, engine: EmbeddedChain, settings: SnSettings
+) -> None:
+    """Refuse a data folder that holds another swarm's chain than the SN to join has."""
+    if network is None:
+        return
+    try:
+        held = await genesis_of(engine.rpc)
+    except ChainUnavailableError:  # none yet: this SN takes the other's
+        return
+    if held != network.genesis:
+        raise ConfigError(
+            f"{settings.sn_data_dir} holds another chain (genesis block {held[:12]}...) than the "
+            f"SN to join at {settings.entry()} ({network.genesis[:12]}...): it belongs to another "
+            "swarm, or one of the two began anew. Name the right folder (SN_DATA_DIR) or the right "
+            "SN to join; or, if this chain is not needed any more, empty the folder: this SN "
+            "fetches the chain from the other SNs"
+        )
+
+
+async def _whom_to_join(identity: Identity, entry: str, *, restart: bool) -> Network | None:
+    """What the SN named says; one that restarts also knows others, so it can do without."""
+    try:
+        return await find_network(identity, entry, 0.0 if restart else ENTRY_PATIENCE)
     except SnUnavailableError as exc:
         if not restart:
             raise
         log.warning("%s. Going on with the SNs known from before", exc)
-        return []
+        return None
 
 
 def _uid(settings: SnSettings, engine: EmbeddedChain) -> NodeId:

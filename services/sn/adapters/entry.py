@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -23,6 +25,17 @@ class Network(BaseModel):
 
     p2p: list[str]
     """``host:port`` of SNs to link to."""
+    genesis: str
+    """Hash of block 0, ``0x`` hex: what tells this swarm's chain from others."""
+
+
+async def genesis_of(rpc: Callable[[str, Sequence[Any]], Awaitable[dict[str, Any]]]) -> str:
+    """Hash of block 0 of the chain behind a JSON-RPC, ``0x`` hex.
+
+    Raises:
+        ChainUnavailableError: there is no chain yet.
+    """
+    return str((await rpc("eth_getBlockByNumber", ["0x0", False]))["result"]["hash"])
 
 
 async def find_network(identity: Identity, entry: str, patience: float) -> Network:

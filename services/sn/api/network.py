@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from services.common.ids import NodeKind
-from services.sn.adapters.entry import Network
+from services.sn.adapters.entry import Network, genesis_of
 from services.sn.api.access import Sn, Who
 
 
@@ -14,6 +14,6 @@ def router(sn: Sn) -> APIRouter:
     @routes.get("/v1/network")
     async def network(who: Who) -> Network:
         who.require(NodeKind.SN)
-        return Network(p2p=sn.p2p())
+        return Network(p2p=sn.p2p(), genesis=await genesis_of(sn.rpc))
 
     return routes
