@@ -23,7 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from services.common.errors import ConfigError, ForbiddenError, SwarmError
 from services.common.nesting import is_too_deep
-from services.common.tls import Identity, OutspokenServerSide, PeerCertificate, read_certificate
+from services.common.tls import Identity, PeerCertificate, read_certificate
 
 log = logging.getLogger("swarm.rest")
 
@@ -179,7 +179,6 @@ def listen(host: str, port: int, what: str) -> socket.socket:
 async def serving(app: FastAPI, sock: socket.socket, identity: Identity) -> AsyncIterator[None]:
     """Serve ``app`` on ``sock`` with mutual TLS while the body runs; then stop in order."""
     context = identity.server_context()
-    context.sslobject_class = OutspokenServerSide
 
     def use_ours(_config: uvicorn.Config, _default: Any) -> ssl.SSLContext:  # noqa: ANN401
         return context
