@@ -116,15 +116,16 @@ def _is_whole(history: History) -> None:
     assert not _twice(_check_ins(history))
 
 
-def _check_ins(history: History) -> list[tuple[str, str, int]]:
-    """Check-ins by peer, digest and how often the peer had left before: then it may come again."""
-    left: Counter[str] = Counter()
-    found = []
-    for event in history.of(ledger.CheckedIn, ledger.Left):
-        if isinstance(event, ledger.Left):
-            left[event.peer] += 1
+def _check_ins(history: History) -> list[tuple[object, ...]]:
+    """Each check-in, and how often its peer had left or was dropped before: then it may repeat."""
+    gone: Counter[str] = Counter()
+    found: list[tuple[object, ...]] = []
+    for event in history.of(ledger.CheckedIn, ledger.Left, ledger.Dropped):
+        if isinstance(event, ledger.CheckedIn):
+            what = (event.generation, event.round, event.digest, event.weightage, event.state)
+            found.append((event.peer, gone[event.peer], *what))
         else:
-            found.append((event.peer, event.digest, left[event.peer]))
+            gone[event.peer] += 1
     return found
 
 

@@ -13,23 +13,28 @@ from tests.faults.conftest import PROGRAM
 from tests.faults.sn_network import API_PORT, PATIENCE, SnNetwork, until
 
 FILES_PORT = 30305
+QUORUM_S = "2"
+"""How long a leader waits for who is not needed."""
 
 
 class Pairs:
-    """All pairs of one training; every one of them is needed for each round.
+    """All pairs of one training.
 
     Args:
         sns: where they are; running.
         at: for each pair, the SN that it starts with.
         batches: a sync round after each.
+        min_peers: how many a round needs; all where it is not given.
     """
 
-    def __init__(self, sns: SnNetwork, at: list[str], batches: int) -> None:
+    def __init__(
+        self, sns: SnNetwork, at: list[str], batches: int, min_peers: int | None = None
+    ) -> None:
         self.at = at
         self._sns = sns
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         for number, sn in enumerate(at):
-            self._start(number, sn, {"MIN_PEERS": str(len(at))}, batches)
+            self._start(number, sn, {"MIN_PEERS": str(min_peers or len(at))}, batches)
 
     def log(self, name: str) -> Path:
         """Of ``sl-N`` or ``ml-N``."""
@@ -72,7 +77,7 @@ class Pairs:
             **shared, **self._sns.pki.files(NodeKind.SL, str(number)),
             "THIS_NODE_IP": host.address, "SN_NODE_IP": host.address,
             "SN_API_SERVER_PORT": str(API_PORT), "SL_FS_PORT": port, "SL_FS_LISTEN_PORT": port,
-            "SL_STORE_DIR": str(own / "store"),
+            "SL_STORE_DIR": str(own / "store"), "SL_WAIT_FOR_FULL_QUORUM_SECONDS": QUORUM_S,
         }  # fmt: skip
         self._run(f"sl-{number}", host.command(sys.executable, "-m", "services.sl"), sl)
         program = [sys.executable, str(PROGRAM), str(number), str(batches)]

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 from compose.plan import REPOSITORY
-from services.common.ids import NodeKind
+from services.common.ids import DEFAULT_CONTRACT, NodeKind
 from services.common.sn_client import SnClient
 from tests.faults.network import Host, Network
 from tests.pki import Pki
@@ -161,6 +161,18 @@ class SnNetwork:
             return found
 
         await until(said, f"SN {name} does not say {words!r}")
+
+    async def until_it_waits_for_the_chain(self, name: str) -> None:
+        """Wait until an SN that is cut off says so to who asks for the contract.
+
+        It does once a write of its own has waited for 3 s; reads are answered all the time.
+        """
+        client = self.client(name)
+        words = f"waiting for the chain (linked to 1 of {len(self.sns)} signers"
+        deadline = time.monotonic() + PATIENCE
+        while words not in (await client.state(DEFAULT_CONTRACT)).view.waiting_for:
+            assert time.monotonic() < deadline, f"SN {name} does not say {words!r}"
+            await asyncio.sleep(LOOK)
 
     def client(self, sn: str, kind: NodeKind = NodeKind.SL, who: str = "1") -> SnClient:
         """A client of that SN alone, which gives up at once."""

@@ -13,7 +13,7 @@ import pytest
 from eth_account import Account
 
 from compose.plan import REPOSITORY
-from services.common.ids import DEFAULT_CONTRACT, NodeKind
+from services.common.ids import NodeKind
 from services.sn.core import ledger
 from tests.faults.history import one_history
 from tests.faults.sn_network import until
@@ -57,26 +57,25 @@ async def test_the_sentinel_is_killed_and_then_another(sns):
     await one_history(sns, writes)
 
 
-async def test_whose_turn_it_is_stands_still_for_a_while(sns):
+async def test_whose_turn_it_is_stands_still_for_a_while(sns, seeded):
     await sns.start(*ALL)
     async with Writes(sns) as writes:
-        for _ in range(2):
-            await writes.more(20)
-            async with writes.quiet():
-                victim = await in_turn(sns)
-                sns.sns[victim].stop()
-            others = [name for name in ALL if name != victim]
-            await asyncio.gather(
-                asyncio.sleep(STOPPED_S), *(writes.more(10, at=name) for name in others)
-            )
-            sns.sns[victim].go_on()
-            await writes.more(5, at=victim)
+        await writes.more(seeded.randrange(20, 40))
+        async with writes.quiet():
+            victim = await in_turn(sns)
+            sns.sns[victim].stop()
+        others = [name for name in ALL if name != victim]
+        await asyncio.gather(
+            asyncio.sleep(STOPPED_S), *(writes.more(10, at=name) for name in others)
+        )
+        sns.sns[victim].go_on()
+        await writes.more(5, at=victim)
     await one_history(sns, writes)
 
 
 async def cut_off(sns, writes, alone):
     """Cut one SN off until it says so and refuses writes; the others go on. Then mend it."""
-    log, client = sns.sns[alone].mark, sns.client(alone)
+    log = sns.sns[alone].mark
     cut = asyncio.get_running_loop().time() + IN_FLIGHT_S
     sns.network.cut_off(alone)
     for other in sns.running.keys() - {alone}:
@@ -86,8 +85,7 @@ async def cut_off(sns, writes, alone):
         lambda: any(each.sn == alone and each.sent > cut for each in writes.failed),
         f"SN {alone} does not say that it cannot write",
     )
-    waiting = (await client.state(DEFAULT_CONTRACT)).view.waiting_for
-    assert f"waiting for the chain (linked to 1 of {len(sns.sns)} signers" in waiting
+    await sns.until_it_waits_for_the_chain(alone)
     mended = asyncio.get_running_loop().time()
     sns.network.heal()
     refused = [each for each in writes.failed if each.sn == alone and each.sent > cut]
