@@ -24,6 +24,9 @@ SEEDS = range(int(os.environ.get("SWARM_SOAK", "1")))
 ALL = ("1", "2", "3")
 WRONG_CLOCK = Path(__file__).with_name("shifted_clock")
 KILLS = 15
+STEPS = 4
+FAULT_S = 8.0
+"""Longest time that one of the faults lasts which chance decides."""
 STOPPED_S = 12.0
 """Shorter than it takes to notice a silent link: the others count on the one that stands still."""
 IN_FLIGHT_S = 1.0
@@ -149,6 +152,76 @@ async def test_all_are_killed_at_once_and_come_back_in_another_order(sns):
             await writes.more(5, at=name)
         await sns.restart("1")
         await writes.more(5, at="1")
+    await one_history(sns, writes)
+
+
+async def test_two_that_only_the_third_connects(sns):
+    await sns.start(*ALL)
+    async with Writes(sns) as writes:
+        await writes.more(20)
+        logs = {name: sns.sns[name].mark for name in ("2", "3")}
+        sns.network.split(["2"], ["3"])
+        for name, log in logs.items():
+            await sns.until_said(name, "is down, 1 links left", log)
+        for name in ALL:
+            await writes.more(10, at=name)
+        sns.network.heal()
+        for name, log in logs.items():
+            await sns.until_said(name, ", 2 links", log)
+            await writes.more(5, at=name)
+    await one_history(sns, writes)
+
+
+class Faults:
+    """What may befall an SN; each ends after a while."""
+
+    def __init__(self, sns, seeded):
+        self._sns = sns
+        self._seeded = seeded
+
+    async def befall(self, name):
+        kinds = (self.restarted, self.dead, self.stopped, self.cut_off, self.parted)
+        await self._seeded.choice(kinds)(name)
+
+    async def a_while(self):
+        await asyncio.sleep(self._seeded.uniform(0.5, FAULT_S))
+
+    async def restarted(self, name):
+        self._sns.sns[name].kill()
+        self._sns.sns[name].start()
+        await self.a_while()
+
+    async def dead(self, name):
+        self._sns.sns[name].kill()
+        await self.a_while()
+        self._sns.sns[name].start()
+
+    async def stopped(self, name):
+        self._sns.sns[name].stop()
+        await self.a_while()
+        self._sns.sns[name].go_on()
+
+    async def cut_off(self, name):
+        self._sns.network.cut_off(name)
+        await self.a_while()
+
+    async def parted(self, name):
+        self._sns.network.split([name], [self._seeded.choice([n for n in ALL if n != name])])
+        await self.a_while()
+
+
+async def test_whatever_happens(sns, seeded):
+    await sns.start(*ALL)
+    faults = Faults(sns, seeded)
+    async with Writes(sns) as writes:
+        for _ in range(STEPS):
+            await writes.more(5)
+            victims = seeded.sample(ALL, seeded.choice((1, 1, 2)))
+            await asyncio.gather(*(faults.befall(name) for name in victims))
+            sns.network.heal()
+        for name in ALL:
+            await sns.ready(name)
+            await writes.more(5, at=name)
     await one_history(sns, writes)
 
 
