@@ -26,7 +26,7 @@ from services.common.door import BACKLOG, Door, Limits
 from services.common.errors import BusyError, ConfigError, ForbiddenError, SwarmError
 from services.common.nesting import is_too_deep
 from services.common.rest_protocol import TlsProtocol
-from services.common.tls import Identity, OutspokenServerSide, PeerCertificate
+from services.common.tls import Identity, PeerCertificate
 
 log = logging.getLogger("swarm.rest")
 
@@ -299,7 +299,6 @@ async def serving(
 ) -> AsyncIterator[None]:
     """Serve ``app`` on ``sock`` with mutual TLS while the body runs; then stop in order."""
     context = identity.server_context()
-    context.sslobject_class = OutspokenServerSide
     config = uvicorn.Config(
         app, http=TlsProtocol, ws="none", lifespan="off", log_config=None, access_log=False,
         timeout_graceful_shutdown=STOP_SECONDS, server_header=False,

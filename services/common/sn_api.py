@@ -88,6 +88,8 @@ class Registered(_Schema):
     """Silence after which the SN declares the node lost."""
     sns: list[str]
     """API endpoints (``host:port``) of all SNs known, this one first."""
+    cut_off: bool = False
+    """Whether no write can get into the chain at this SN now: prefer another one."""
 
 
 # --- requests of a peer about a training contract --------------------------------------------

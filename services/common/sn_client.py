@@ -6,6 +6,7 @@ one, and it learns of more from each registration and heartbeat.
 
 import asyncio
 import logging
+import math
 import ssl
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -34,6 +35,8 @@ ANSWER_SECONDS = 30.0
 """Longest time an SN takes to answer a write or a question."""
 HEARTBEAT_SECONDS = 5.0
 """The same for a heartbeat, which is how a node notices soon that its SN hangs."""
+CUT_OFF_SECONDS = 30.0
+"""How long an SN that said that it is cut off is not tried for that reason alone."""
 POLL_SLACK_SECONDS = 10.0
 """How much later than it was asked to an SN may answer a long poll."""
 AWAY = frozenset({500, 502, 503, 504})
@@ -59,6 +62,8 @@ class SnClient:
             raise ConfigError("no SN to contact: set SN_NODE_IP or SN_API_SERVICE")
         self.sns = list(sns)
         self.patience = patience
+        self._cut_off: dict[str, float] = {}
+        """SNs that said so, and when, in seconds of the loop's clock."""
         self._under_way: dict[str, set[asyncio.Timeout]] = {}
         """By SN: the limits of the requests that wait for it."""
         self._http = httpx.AsyncClient(
@@ -75,14 +80,11 @@ class SnClient:
 
     async def register(self, uid: NodeId, node: api.NodeRegistration) -> api.Registered:
         """Announce this node."""
-        return self._learn(await self._call("PUT", f"/v1/nodes/{uid}", api.Registered, node))
+        return await self._present("PUT", f"/v1/nodes/{uid}", node)
 
     async def alive(self, uid: NodeId) -> api.Registered:
         """Send a heartbeat; NotFoundError means: register again (the SN is another one)."""
-        path = f"/v1/nodes/{uid}/alive"
-        return self._learn(
-            await self._call("POST", path, api.Registered, timeout=HEARTBEAT_SECONDS)
-        )
+        return await self._present("POST", f"/v1/nodes/{uid}/alive", timeout=HEARTBEAT_SECONDS)
 
     async def leave_network(self, uid: NodeId, reason: str = "") -> None:
         """Sign off."""
@@ -145,9 +147,23 @@ class SnClient:
 
     # --- transport
 
-    def _learn(self, answer: api.Registered) -> api.Registered:
-        self.sns.extend(sn for sn in answer.sns if sn not in self.sns)
-        return answer
+    async def _present(
+        self, method: str, path: str, body: BaseModel | None = None, timeout: float = ANSWER_SECONDS
+    ) -> api.Registered:
+        """Register or send a heartbeat; learn of other SNs, leave one that can write nothing."""
+        sn, answer = await self._ask(method, path, body, timeout)
+        found = _parse(answer, api.Registered)
+        self.sns.extend(each for each in found.sns if each not in self.sns)
+        now = asyncio.get_running_loop().time()
+        if not found.cut_off:
+            self._cut_off.pop(sn, None)
+            return found
+        self._cut_off[sn] = now
+        others = [each for each in self.sns if each != sn]
+        if any(now - self._cut_off.get(each, -math.inf) > CUT_OFF_SECONDS for each in others):
+            log.warning("SN %s is cut off from the other SNs: going on with another one", sn)
+            self._leave(sn)
+        return found
 
     async def _call(
         self,
@@ -157,14 +173,20 @@ class SnClient:
         body: BaseModel | None = None,
         timeout: float = ANSWER_SECONDS,
     ) -> Parsed:
-        """Try each SN in turn until one answers or ``patience`` is over.
+        """The answer of an SN, as ``kind``; raises as :meth:`_ask` does, and what it answers."""
+        _, answer = await self._ask(method, path, body, timeout)
+        return _parse(answer, kind)
+
+    async def _ask(
+        self, method: str, path: str, body: BaseModel | None, timeout: float
+    ) -> tuple[str, httpx.Response]:
+        """Try each SN in turn until one answers or ``patience`` is over; which one, and what.
 
         An SN that fails once comes last from then on, and what else was asked of it is asked of
         the others at once: a long poll would notice much later. Every write may be repeated.
 
         Raises:
             SnUnavailableError: none answered.
-            ConfigError, ForbiddenError, NotFoundError, ProtocolError, RemoteError: its answer.
         """
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self.patience
@@ -174,7 +196,7 @@ class SnClient:
                 sn = untried[0]
                 answer = await self._send(sn, method, path, body, timeout)
                 if isinstance(answer, httpx.Response):
-                    return _parse(answer, kind)
+                    return sn, answer
                 failures[sn] = answer
             if loop.time() >= give_up or all(map(_is_tls_refusal, failures.values())):
                 raise SnUnavailableError(

@@ -86,8 +86,6 @@ class OutspokenServerSide(ssl.SSLObject):
     When a handshake fails, asyncio drops the connection before it sends the alert that OpenSSL
     has ready, and logs nothing. So we log it, and first answer "read more", on which asyncio sends
     the alert; the failure itself follows when the client closes, sends more or is too slow.
-
-    Use: ``context.sslobject_class = OutspokenServerSide`` on a server's context.
     """
 
     _refused: ssl.SSLError | None = None
@@ -135,7 +133,9 @@ class Identity:
 
     def server_context(self) -> ssl.SSLContext:
         """Context of a server that demands a client certificate; TLS 1.2 and newer."""
-        return self._context(ssl.PROTOCOL_TLS_SERVER)
+        context = self._context(ssl.PROTOCOL_TLS_SERVER)
+        context.sslobject_class = OutspokenServerSide
+        return context
 
     def client_context(self) -> ssl.SSLContext:
         """Context of a client; the server's chain is checked, its host name is not."""

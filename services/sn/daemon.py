@@ -116,7 +116,7 @@ class _Node:
             await self._set_up(chain, projection, system, trainings)
             # other SNs that start may need our API before there is a majority that takes writes
             membership = Membership(
-                self._me, projection, system, trainings, self._linked,
+                self._me, projection, system, trainings, self._linked, chain.is_cut_off,
                 account=chain.account, pace=self._pace,
             )  # fmt: skip
             tasks.create_task(membership.run())
@@ -190,7 +190,7 @@ class _Node:
         return [*([named] if named else []), *sorted(known - {named, self._me.endpoint})]
 
     def _network(self) -> Network:
-        return Network(p2p=self._engine.p2p(), site=self._engine.site)
+        return Network(p2p=self._engine.p2p(), site=self._engine.site, genesis=self._engine.genesis)
 
     async def _admit(
         self, projection: Projection, system: SystemContracts, asked: Admission,

@@ -41,35 +41,49 @@ async def _embedded(settings: SnSettings, identity: Identity) -> AsyncIterator[S
     settings.refuse_external()
     entry = settings.entry()
     with listen(settings.swarm_bind_ip, settings.sn_p2p_listen_port, "the SN's p2p") as p2p_sock:
-        join: list[str] = []
+        network = Network(p2p=[])
         if entry is None:
             log.info("SENTINEL_NODE_IP environment variable is not set")
         else:
-            join = await _whom_to_join(
+            network = await _whom_to_join(
                 identity, entry, restart=(settings.sn_data_dir / DATABASE).exists()
             )
         engine = await EmbeddedChain.open(
             settings.sn_data_dir, sentinel=entry is None, identity=identity, p2p_sock=p2p_sock,
-            join=join, mine=settings.sn_start_mining,
+            join=network.p2p, mine=settings.sn_start_mining,
             announce=settings.p2p_endpoint(socket.gethostname(), p2p_sock.getsockname()[1]),
         )  # fmt: skip
         try:
+            _require_chain_of(network, engine, settings)
             yield engine
         finally:
             await engine.close()
 
 
-async def _whom_to_join(identity: Identity, entry: str, *, restart: bool) -> list[str]:
-    """Addresses from the SN named; one that restarts also knows others, so it can do without."""
+def _require_chain_of(network: Network, engine: EmbeddedChain, settings: SnSettings) -> None:
+    """Refuse a data folder that holds another swarm's chain than the SN to join has."""
+    held, theirs = engine.genesis, network.genesis
+    if held and theirs and held != theirs:
+        raise ConfigError(
+            f"{settings.sn_data_dir} holds another chain (genesis block {held[:12]}...) than the "
+            f"SN to join at {settings.entry()} ({theirs[:12]}...): it belongs to another swarm, or "
+            "one of the two began anew. Name the right folder (SN_DATA_DIR) or the right SN to "
+            "join; or, if this chain is not needed any more, empty the folder: this SN fetches the "
+            "chain from the other SNs"
+        )
+
+
+async def _whom_to_join(identity: Identity, entry: str, *, restart: bool) -> Network:
+    """What the SN named says; one that restarts also knows others, so it can do without."""
     try:
         network = await find_network(identity, entry, 0.0 if restart else ENTRY_PATIENCE)
     except SnUnavailableError as exc:
         if not restart:
             raise
         log.warning("%s. Going on with the SNs known from before", exc)
-        return []
+        return Network(p2p=[])
     _require_alike(network, entry, external=False)
-    return network.p2p
+    return network
 
 
 @asynccontextmanager

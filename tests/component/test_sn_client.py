@@ -29,7 +29,7 @@ class FakeSn:
     """Answers, hangs like a stopped process, or answers everything with 503."""
 
     def __init__(self):
-        self.hangs, self.fails = asyncio.Event(), False
+        self.hangs, self.fails, self.cut_off = asyncio.Event(), False, False
         self.asked = []
         self.arrived = asyncio.Condition()
         self.app = rest.make_app("fake SN")
@@ -52,7 +52,7 @@ class FakeSn:
                 return rest.problem(503, "chain", "the chain waits")
             body = STATE
             if what == "alive":
-                body = api.Registered(heartbeat_s=2, lost_after_s=6, sns=[])
+                body = api.Registered(heartbeat_s=2, lost_after_s=6, sns=[], cut_off=self.cut_off)
             return Response(body.model_dump_json(), media_type="application/json")
 
         return answer
@@ -153,3 +153,24 @@ async def test_with_one_sn_there_is_nowhere_to_go(network, quick):
             await beating
             await polling
         assert only.asked.count("events") == 1
+
+
+async def test_an_sn_that_is_cut_off_is_left_with_what_waits_there(network):
+    async with network(2) as (a, b, client):
+        a.hang = True
+        poll = asyncio.create_task(client.watch("c", "0", POLL))
+        await a.was_asked("events")
+        a.hang, a.cut_off = False, True
+        assert (await client.alive(ME)).cut_off
+        async with asyncio.timeout(PATIENCE):
+            assert (await poll).cursor == "3-1"
+        assert not (await client.alive(ME)).cut_off
+        assert b.asked == ["events", "alive"]
+
+
+async def test_where_all_sns_are_cut_off_none_is_left(network):
+    async with network(2) as (a, b, client):
+        a.cut_off = b.cut_off = True
+        for _ in range(4):
+            await client.alive(ME)
+        assert (len(a.asked), len(b.asked)) == (1, 3)  # it tried the other one, once

@@ -26,9 +26,13 @@ class FakeChain:
         self.receipts = {}
         self.reads = 0
         self.log_ranges = []
+        self.cut_off = False
         self._logs = {}
         self._changed = asyncio.Event()
         self.extend()
+
+    def is_cut_off(self):
+        return self.cut_off
 
     def extend(self, *events, transactions=()):
         """Append a block with these pairs of address and event."""

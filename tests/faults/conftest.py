@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import pytest
 
 from compose.plan import REPOSITORY
 from tests.component.compose.conftest import Composition
+from tests.faults.network import Network, NotAllowedError
+from tests.faults.sn_network import SnNetwork
 
 PROGRAM = Path(__file__).with_name("ml_program.py")
 
@@ -76,3 +78,21 @@ def swarm(tmp_path: Path) -> Iterator[Any]:
         if one.process.poll() is None:
             one.process.send_signal(signal.SIGKILL)
         one.process.communicate()
+
+
+@pytest.fixture
+async def sns(tmp_path: Path) -> AsyncIterator[SnNetwork]:
+    """SNs on hosts of their own; this test runs at the router between them."""
+    try:
+        network = Network()
+    except NotAllowedError as exc:
+        if os.geteuid() == 0:
+            raise
+        pytest.skip(f"needs the right to make network namespaces, see tests/README.md: {exc}")
+    try:
+        with network.entered():
+            made = SnNetwork(tmp_path, network)
+            yield made
+            await made.close()
+    finally:
+        network.close()

@@ -148,6 +148,10 @@ class Chain:
         """What the chain does or waits for, in words."""
         return self.engine.status()
 
+    def is_cut_off(self) -> bool:
+        """Whether no write can get into the chain here, as far as is known."""
+        return self.engine.cut_off
+
     async def wait_for_head(self, after: str) -> None:
         """Return once :meth:`head` is another block than ``after``."""
         await self.engine.wait_for_head(bytes.fromhex(after))

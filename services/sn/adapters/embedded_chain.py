@@ -53,6 +53,8 @@ class EmbeddedChain:
         """JSON-RPC's tag of the newest block that counts."""
         self.first_nonce = self.first_block = 0
         """The system contracts are the genesis signer's first two transactions."""
+        self.genesis = ""
+        """Hash of block 0, ``0x`` hex; empty until there is a chain."""
         self.site = None
         """The chain is the swarm's own."""
         self.origin = account.address.lower()
@@ -124,6 +126,7 @@ class EmbeddedChain:
     async def _begin(self, chain: SwarmChain) -> None:
         key = PrivateKey(bytes(self.account.key))
         decisions = await self._thread(Decisions, chain, key)
+        self.genesis = f"0x{(await self._thread(lambda: chain.genesis_hash)).hex()}"
         final = decisions.final
         self._node = EvmNode(decisions, final, chain, key, self._thread, mine=self._mine)
         self._rpc = JsonRpc(self._node)
@@ -216,6 +219,11 @@ class EmbeddedChain:
 
     async def introduce(self, sns: Callable[[], list[str]]) -> None:
         """Nothing to do: SNs prove their accounts on their links."""
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether this SN is not linked to a quorum of the signers."""
+        return self._node is None or self._node.cut_off
 
     def status(self) -> str:
         """What the chain does or waits for, in words, e.g. ``sealing``."""

@@ -57,6 +57,11 @@ class Engine(Protocol):
         """The hash of the newest block that counts, once it differs from ``after``."""
         ...
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether no write can get into the chain here, as far as is known."""
+        ...
+
     def status(self) -> str:
         """What it does or waits for, in words."""
         ...
@@ -73,6 +78,11 @@ class SwarmEngine(Engine, Protocol):
     @property
     def origin(self) -> str:
         """What this SN's uid is made from: unlike any other SN's, the same after a restart."""
+        ...
+
+    @property
+    def genesis(self) -> str:
+        """Hash of block 0, ``0x`` hex, of a chain of our own; empty on an external one."""
         ...
 
     @property

@@ -26,6 +26,8 @@ class Network(BaseModel):
     """``host:port`` of SNs to link to; none on an external chain."""
     site: Site | None = None
     """Where the swarm is on an external chain; None: it has a chain of its own."""
+    genesis: str = ""
+    """Hash of block 0 of the swarm's own chain, ``0x`` hex: what tells it from others."""
 
 
 async def find_network(identity: Identity, entry: str, patience: float) -> Network:

@@ -27,7 +27,7 @@ from services.sn.adapters.evm_decisions import Decisions, Outcome, Proposal
 from services.sn.adapters.evm_pool import Pool
 from services.sn.adapters.evm_rules import TRANSACTION_GAS_CAP
 from services.sn.adapters.evm_votes import Vote
-from services.sn.core.agreement import Accepted
+from services.sn.core.agreement import Accepted, is_quorum
 from services.sn.core.signers import Motion, doubles, motions
 from services.sn.core.turns import STEP_S, Turn, Wait, turn
 
@@ -81,6 +81,7 @@ class ChainThread:
 @dataclass(frozen=True, slots=True)
 class _Plan:
     turn: Turn
+    cut_off: bool
     work: bool
     may_propose: bool
     touched: bool
@@ -119,6 +120,8 @@ class EvmNode:
         """Seconds from this machine's clock to the swarm's."""
         self.catching_up = False
         """Whether a linked SN is ahead and its blocks are on their way: no sealing meanwhile."""
+        self.cut_off = False
+        """Whether this SN is not linked to a quorum of the signers."""
         self._mine = mine
         self.linked: frozenset[Address] = frozenset()
         """Accounts of the SNs that this one has a live link to."""
@@ -228,6 +231,7 @@ class EvmNode:
     async def _step(self) -> float | None:
         """Seal if it is time; seconds until it may be, None: until something happens."""
         plan = await self.do(self._plan)
+        self.cut_off = plan.cut_off
         if isinstance(plan.turn, Wait):
             self._say(plan.turn.reason)
             return None
@@ -326,8 +330,10 @@ class EvmNode:
             decision = Wait("not sealing, as configured: waiting for other SNs to seal")
         elif self.catching_up:
             decision = Wait(CATCHING_UP)
+        alive = {self.address, *self.linked}
         return _Plan(
             decision,
+            cut_off=not is_quorum(alive, opened.signers, self.chain.genesis_signer),
             work=opened.accepted is not None or self._has_work(),
             may_propose=opened.may_propose_at_once() or opened.is_prepared(),
             touched=not opened.untouched,

@@ -304,6 +304,6 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if path.stat().st_size <= CHECKED_BYTES:
         complaint = connection.execute("pragma quick_check(1)").fetchone()[0]
         if complaint != "ok":
-            raise sqlite3.DatabaseError(complaint)
+            raise sqlite3.DatabaseError(" ".join(complaint.split()))
     connection.execute("pragma synchronous = full")
     connection.execute("pragma cache_size = -32768")

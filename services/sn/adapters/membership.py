@@ -39,6 +39,7 @@ class Membership:
         system: the registries.
         trainings: the training contracts.
         linked: accounts of the SNs that are linked to this one.
+        cut_off: whether no write can get into the chain here.
         account: this SN's own.
         pace: how often nodes are heard.
     """
@@ -50,6 +51,7 @@ class Membership:
         system: SystemContracts,
         trainings: Trainings,
         linked: Accounts,
+        cut_off: Callable[[], bool],
         *,
         account: str,
         pace: Pace,
@@ -59,6 +61,7 @@ class Membership:
         self._system = system
         self._trainings = trainings
         self._linked = linked
+        self._cut_off = cut_off
         self._account = account
         self._pace = pace
         self._liveness = Liveness(pace.lost_after, pace.report_every)
@@ -293,7 +296,10 @@ class Membership:
 
     def _registered(self) -> api.Registered:
         return api.Registered(
-            heartbeat_s=self._pace.heartbeat, lost_after_s=self._pace.lost_after, sns=self.sns()
+            heartbeat_s=self._pace.heartbeat,
+            lost_after_s=self._pace.lost_after,
+            sns=self.sns(),
+            cut_off=self._cut_off(),
         )
 
     def _now(self) -> float:

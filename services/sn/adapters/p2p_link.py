@@ -16,6 +16,8 @@ from services.sn.adapters.p2p_messages import Hello, Message, decode, encode, pr
 
 HELLO_S = 10.0
 """Deadline for the other side's HELLO."""
+SEND_S = 10.0
+"""A link that takes nothing for this long is down."""
 QUEUE, QUEUE_BYTES = 1024, 64 << 20
 """Messages, and bytes of messages, that may wait for a slow link before it is cut."""
 
@@ -145,6 +147,11 @@ class Link:
         """Send what is posted, until cancelled or the link is closed."""
         while not self._overflow:
             raw = await self._queue.get()
-            await self.connection.send(raw)
+            try:
+                async with asyncio.timeout(SEND_S):
+                    await self.connection.send(raw)
+            except TimeoutError:  # pings wait behind it, so they do not notice
+                self.connection.transport.abort()
+                return
             self._queued -= len(raw)
         await self.connection.close(1008, "too slow")

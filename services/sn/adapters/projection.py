@@ -150,9 +150,11 @@ class Projection:
         return len(self._waiting)
 
     def is_stalled(self) -> bool:
-        """Whether no block takes our writes, for a while already."""
+        """Whether no block takes writes here: none can, or none did for a while already."""
         now = asyncio.get_running_loop().time()
-        return any(now - waiter.since > STALLED_AFTER for waiter in self._waiting.values())
+        return self._chain.is_cut_off() or any(
+            now - waiter.since > STALLED_AFTER for waiter in self._waiting.values()
+        )
 
     async def settled(self, sent: Sent) -> ledger.Block:
         """The block with this transaction, once that block is applied here.

@@ -71,6 +71,8 @@ class RpcChain:
         """Set once the client is there and the swarm's contracts are on its chain."""
         self.final = "latest"
         """JSON-RPC's tag of the newest block that counts."""
+        self.genesis = ""
+        """The chain is not our own; ``site`` tells it from others."""
         self._folder = folder
         self._lock = lock
         self._identity = identity
@@ -341,6 +343,11 @@ class RpcChain:
     def p2p(self) -> list[str]:
         """Nor addresses for them."""
         return []
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the client does not answer."""
+        return self._away_since is not None
 
     def status(self) -> str:
         """What the chain does or waits for, in words."""

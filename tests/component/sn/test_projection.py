@@ -174,6 +174,8 @@ async def test_a_contract_says_when_the_chain_itself_stands_still(world, monkeyp
     waiting.cancel()
     await asyncio.wait([waiting])
     assert projection.state("c").view.waiting_for == words
+    chain.cut_off = True  # although nobody writes here
+    assert projection.state("c").view.waiting_for == stalled
 
 
 async def test_foreign_contracts_do_not_matter(world):

@@ -12,10 +12,13 @@ import pytest
 
 from services.common.ids import DEFAULT_CONTRACT, NodeKind
 from services.common.sn_client import SnClient
+from services.sn.adapters.evm_store import DATABASE
 from tests.component.sn.conftest import PATIENCE, Peer
 from tests.pki import Pki
 
 ROOT = Path(__file__).parents[3]
+PAGE = 4096
+"""Bytes of a page of SQLite's."""
 
 
 class SnProcess:
@@ -185,3 +188,68 @@ async def test_an_sn_joins_and_sees_and_serves_the_same(launch, tmp_path):
     answer = await here.client.alive(here.uid)
     assert sorted(answer.sns) == sorted([first.endpoint, second.endpoint])
     assert answer.sns[0] == first.endpoint
+
+
+@pytest.fixture
+async def kept(launch, tmp_path):
+    """A data folder of an SN that ended well."""
+    sn = await launch()
+    await (await sn.peer()).enrol(min_peers=1)
+    assert (await sn.stop())[0] == 0
+    return tmp_path / "chain-1"
+
+
+async def test_a_truncated_database(launch, kept):
+    path = kept / DATABASE
+    os.truncate(path, path.stat().st_size * 2 // 3)
+    code, line = await refused(launch)
+    assert code == 2
+    assert str(kept) in line
+    assert "empty the folder: this SN fetches it from them again" in line
+
+
+@pytest.mark.parametrize("at", [0.2, 0.5, 0.9])
+async def test_garbage_in_the_middle_of_the_database(launch, kept, at):
+    path = kept / DATABASE
+    pages = path.stat().st_size // PAGE
+    with path.open("r+b") as file:
+        file.seek(int(pages * at) * PAGE)
+        file.write(os.urandom(PAGE))
+    code, line = await refused(launch)
+    assert code == 2
+    assert str(kept) in line
+    assert "Restore" in line
+
+
+async def test_another_clients_folder(launch, tmp_path):
+    (tmp_path / "chain-1" / "geth").mkdir(parents=True)
+    code, line = await refused(launch)
+    assert code == 2
+    assert f"{tmp_path / 'chain-1'} holds files that are not ours (geth)" in line
+    assert "SN_DATA_DIR" in line
+
+
+async def test_a_folder_that_another_sn_uses(launch, tmp_path):
+    pki = Pki(tmp_path)
+    first = await launch(pki=pki)
+    code, line = await refused(launch, pki=pki)
+    assert code == 2
+    pid = first.process.pid
+    assert f"{tmp_path / 'chain-1'} is in use by another SN (process {pid})" in line
+    assert "SN_DATA_DIR" in line
+    assert (await (await first.peer()).enrol(min_peers=1)).view.round == 1
+
+
+async def test_a_folder_with_another_swarms_chain(launch, tmp_path):
+    pki = Pki(tmp_path)
+    other = await launch(pki=pki, name="2")
+    assert (await other.stop())[0] == 0
+    first = await launch(pki=pki)
+    host, port = first.endpoint.split(":")
+    code, line = await refused(
+        launch, pki=pki, name="2", SN_I_AM_SENTINEL="", SENTINEL_NODE_IP=host,
+        SENTINEL_API_SERVER_PORT=port,
+    )  # fmt: skip
+    assert code == 2
+    assert f"{tmp_path / 'chain-2'} holds another chain" in line
+    assert "empty the folder" in line
