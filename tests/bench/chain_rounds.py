@@ -36,6 +36,8 @@ class Cost:
     """Bytes that the rows grew, by table."""
     rows: dict[str, float]
     memory: float
+    refused: int
+    """Writes that came too late, over all rounds."""
     gas: dict[str, tuple[int, int]]
     """How many transactions there were and their mean gas, by the events that they emitted."""
 
@@ -52,28 +54,34 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     rounds = 6 if arguments.quick else arguments.rounds
     numbers = sorted(arguments.peers)[:2] if arguments.quick else sorted(arguments.peers)
     costs: list[Cost] = []
+    print(f"{rounds} rounds each; milliseconds and KiB per round")
+    print(f"{'SNs':>4}{'peers':>6}{'p50':>8}{'p95':>8}{'SN CPU':>8}{'clients':>8}", end="")
+    print(f"{'txs':>7}{'blocks':>8}{'files':>8}{'payload':>9}{'memory':>8}{'refused':>8}")
     for sns in arguments.sns:
         for peers in numbers if sns == 1 else numbers[:1]:
             costs.append(await _cost(sns, peers, rounds))
-    print(f"{rounds} rounds each; milliseconds and KiB per round")
-    print(
-        f"{'SNs':>4}{'peers':>6}{'p50':>8}{'p95':>8}{'SN CPU':>8}{'clients':>8}{'txs':>7}", end=""
-    )
-    print(f"{'blocks':>8}{'files':>8}{'payload':>9}{'memory':>8}")
+            _row(costs[-1])
     for cost in costs:
-        times = (cost.p50_s, cost.p95_s, cost.sn_cpu_s, cost.client_cpu_s)
-        print(f"{cost.sns:4}{cost.peers:6}" + "".join(f"{t * 1000:8.0f}" for t in times), end="")
-        print(f"{cost.transactions:7.1f}{cost.blocks:8.1f}{cost.files / 1024:8.1f}", end="")
-        print(f"{sum(cost.payload.values()) / 1024:9.1f}{cost.memory / 1024:8.1f}")
-    for cost in costs:
-        gas = ", ".join(f"{kind} {each} ({count})" for kind, (count, each) in cost.gas.items())
-        print(f"gas, {cost.sns} SNs, {cost.peers} peers: {gas}")
-        tables = ", ".join(
-            f"{table} {size / 1024:.1f} KiB in {cost.rows[table]:.0f} rows"
-            for table, size in cost.payload.items()
-        )
-        print(f"  tables grow per round: {tables}")
+        _details(cost)
     return {"costs": [asdict(cost) for cost in costs]}
+
+
+def _row(cost: Cost) -> None:
+    times = (cost.p50_s, cost.p95_s, cost.sn_cpu_s, cost.client_cpu_s)
+    print(f"{cost.sns:4}{cost.peers:6}" + "".join(f"{t * 1000:8.0f}" for t in times), end="")
+    print(f"{cost.transactions:7.1f}{cost.blocks:8.1f}{cost.files / 1024:8.1f}", end="")
+    print(f"{sum(cost.payload.values()) / 1024:9.1f}{cost.memory / 1024:8.1f}", end="")
+    print(f"{cost.refused:8}", flush=True)
+
+
+def _details(cost: Cost) -> None:
+    gas = ", ".join(f"{kind} {each} ({count})" for kind, (count, each) in cost.gas.items())
+    print(f"gas, {cost.sns} SNs, {cost.peers} peers: {gas}")
+    tables = ", ".join(
+        f"{table} {size / 1024:.1f} KiB in {cost.rows[table]:.0f} rows"
+        for table, size in cost.payload.items()
+    )
+    print(f"  tables grow per round: {tables}")
 
 
 async def _cost(sns: int, count: int, rounds: int) -> Cost:
@@ -98,7 +106,8 @@ async def _cost(sns: int, count: int, rounds: int) -> Cost:
         blocks=(last - head) / rounds, files=(now.files - disk.files) / rounds,
         payload={t: (size - disk.payload[t]) / rounds for t, size in now.payload.items()},
         rows={t: (rows - disk.rows[t]) / rounds for t, rows in now.rows.items()},
-        memory=max(b.rss - a.rss for a, b in pairs) / rounds, gas=gas,
+        memory=max(b.rss - a.rss for a, b in pairs) / rounds,
+        refused=sum(peer.refused for peer in peers), gas=gas,
     )  # fmt: skip
 
 

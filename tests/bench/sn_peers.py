@@ -18,6 +18,7 @@ from eth_utils.abi import event_abi_to_log_topic
 
 import contracts
 from services.common import sn_api as api
+from services.common.errors import ProtocolError
 from services.common.ids import DEFAULT_CONTRACT, NO_DIGEST, NodeKind
 from services.common.sn_client import SnClient
 from tests.bench.sn_swarm import PATIENCE, Sn, SnSwarm
@@ -37,6 +38,8 @@ class Peer:
             kind=NodeKind.SL, endpoint=f"sl-{name}:30305", container=f"sl{name}", version="bench"
         )
         self.sent = 0
+        self.refused = 0
+        """Writes that came too late, e.g. because the round went on without this peer."""
         self.first_seen: dict[int, float] = {}
         """When each round was first seen open."""
 
@@ -70,7 +73,11 @@ class Peer:
             self.first_seen.setdefault(view.round, time.perf_counter())
             if view.round > rounds:
                 return
-            acted = await self._act(view)
+            try:
+                acted = await self._act(view)
+            except ProtocolError:  # as an SL does: look again
+                self.refused += 1
+                acted = await self.client.state(DEFAULT_CONTRACT)
             state = acted or await self.client.watch(DEFAULT_CONTRACT, state.cursor, 30)
 
     async def _act(self, view: api.ContractView) -> api.ContractState | None:
