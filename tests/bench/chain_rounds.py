@@ -7,11 +7,13 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tests.bench.chain_floor import block_s
 from tests.bench.sn_peers import Ledger, Peer, peers_of
 from tests.bench.sn_swarm import SnSwarm, Usage, quantile
 
 WARM = 2
 """Rounds before those that count."""
+FLOOR_BLOCKS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,9 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     rounds = 6 if arguments.quick else arguments.rounds
     numbers = sorted(arguments.peers)[:2] if arguments.quick else sorted(arguments.peers)
     costs: list[Cost] = []
+    floor = statistics.median(block_s(FLOOR_BLOCKS))
     print(f"{rounds} rounds each; milliseconds and KiB per round")
+    print(f"floor: py-evm makes a block of one check-in in {floor * 1000:.1f} ms")
     print(f"{'SNs':>4}{'peers':>6}{'p50':>8}{'p95':>8}{'SN CPU':>8}{'clients':>8}", end="")
     print(f"{'txs':>7}{'blocks':>8}{'files':>8}{'payload':>9}{'memory':>8}{'refused':>8}")
     for sns in arguments.sns:
@@ -63,7 +67,7 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             _row(costs[-1])
     for cost in costs:
         _details(cost)
-    return {"costs": [asdict(cost) for cost in costs]}
+    return {"floor_block_s": floor, "costs": [asdict(cost) for cost in costs]}
 
 
 def _row(cost: Cost) -> None:
