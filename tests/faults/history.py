@@ -31,7 +31,7 @@ class History:
 
     blocks: list[dict[str, Any]]
     """By number."""
-    events: list[tuple[int, abi.LedgerEvent]]
+    events: list[tuple[int, ledger.LedgerEvent]]
     """Block number and event, in order."""
 
     @property
@@ -89,7 +89,7 @@ async def _one_head(sns: SnNetwork) -> int:
 async def _read(sns: SnNetwork, name: str, last: int) -> History:
     asked = [("eth_getBlockByNumber", [hex(n), False]) for n in range(last + 1)]
     blocks = await sns.eth(name, *asked)
-    events: list[tuple[int, abi.LedgerEvent]] = []
+    events: list[tuple[int, ledger.LedgerEvent]] = []
     for first in range(0, last + 1, LOGS_AT_A_TIME):
         reach = {"fromBlock": hex(first), "toBlock": hex(min(first + LOGS_AT_A_TIME - 1, last))}
         (logs,) = await sns.eth(name, ("eth_getLogs", [reach]))
@@ -97,7 +97,7 @@ async def _read(sns: SnNetwork, name: str, last: int) -> History:
     return History(blocks, events)
 
 
-def _decoded(log: dict[str, Any]) -> Iterable[abi.LedgerEvent]:
+def _decoded(log: dict[str, Any]) -> Iterable[ledger.LedgerEvent]:
     topics = [bytes.fromhex(topic[2:]) for topic in log["topics"]]
     for kind in (abi.REGISTRY, abi.NODES, abi.TRAINING):
         event = abi.abi(kind).event(topics, bytes.fromhex(log["data"][2:]))
