@@ -24,6 +24,8 @@ SEEDS = range(int(os.environ.get("SWARM_SOAK", "1")))
 ALL = ("1", "2", "3")
 WRONG_CLOCK = Path(__file__).with_name("shifted_clock")
 KILLS = 15
+CUTS = 3 if len(SEEDS) > 1 else 1
+"""A cut takes a while: it is noticed when pings stay away."""
 STEPS = 4
 FAULT_S = 8.0
 """Longest time that one of the faults lasts which chance decides."""
@@ -102,10 +104,10 @@ async def cut_off(sns, writes, alone):
     await writes.more(5, at=alone)
 
 
-async def test_each_is_cut_off_in_turn(sns, seeded):
+async def test_one_is_cut_off(sns, seeded):
     await sns.start(*ALL)
     async with Writes(sns) as writes:
-        for alone in seeded.sample(ALL, len(ALL)):
+        for alone in seeded.sample(ALL, CUTS):
             await writes.more(20)
             await cut_off(sns, writes, alone)
     await one_history(sns, writes)

@@ -51,6 +51,8 @@ class EmbeddedChain:
         """For ``AsyncWeb3``; calls wait for nothing and fail while there is no chain yet."""
         self.final = "finalized"
         """JSON-RPC's tag of the newest block that counts."""
+        self.orderly = True
+        """The chain's thread works off requests one after another."""
         self.first_nonce = self.first_block = 0
         """The system contracts are the genesis signer's first two transactions."""
         self.genesis = ""

@@ -53,6 +53,11 @@ class Engine(Protocol):
         """JSON-RPC's tag of the newest block that counts, e.g. ``latest``."""
         ...
 
+    @property
+    def orderly(self) -> bool:
+        """Whether requests are served in the order in which they are made."""
+        ...
+
     async def wait_for_head(self, after: bytes) -> bytes:
         """The hash of the newest block that counts, once it differs from ``after``."""
         ...

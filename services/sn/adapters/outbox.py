@@ -74,8 +74,35 @@ class Outbox:
             RpcError: the engine refuses one.
             ChainUnavailableError: it does not answer, and the next nonce is not known.
         """
+        if self._engine.orderly:
+            return await self._send_together(*transactions)
         async with self._sending:
             return [await self._send(to, data) for to, data in transactions]
+
+    async def _send_together(self, *transactions: tuple[str | None, bytes]) -> list[Sent]:
+        """Submit without waiting for each other's answer, so that many get into one block.
+
+        Requests are served in the order in which they are made, so numbers arrive in order.
+        """
+        async with self._sending:
+            asked = []
+            for to, data in transactions:
+                if self._nonce is None:
+                    self._nonce = await self._count("pending")
+                sent, raw = self.signed(to, data, self._nonce)
+                self._under_way[self._nonce] = (sent, raw)
+                self._nonce += 1
+                asked.append((sent, asyncio.ensure_future(self._refusal(sent, raw))))
+            await asyncio.sleep(0)  # the requests are on their way; the next ones go behind them
+        return [
+            sent if await refusal is None else await self._anew(sent) for sent, refusal in asked
+        ]
+
+    async def _anew(self, refused: Sent) -> Sent:
+        async with self._sending:
+            self._under_way.pop(refused.nonce, None)
+            self._nonce = None
+            return await self._send(refused.to, refused.data)
 
     async def resynchronise(self) -> None:
         """Forget the local nonce: a transaction was lost or another one took its place."""

@@ -71,6 +71,8 @@ class RpcChain:
         """Set once the client is there and the swarm's contracts are on its chain."""
         self.final = "latest"
         """JSON-RPC's tag of the newest block that counts."""
+        self.orderly = False
+        """Requests over several connections may overtake each other."""
         self.genesis = ""
         """The chain is not our own; ``site`` tells it from others."""
         self._folder = folder

@@ -14,6 +14,8 @@ from services.sn.adapters.site import deployed_at
 
 PATIENCE = 20.0
 """Seconds until a write that no block takes is given up; less than an SN client waits for us."""
+CUT_OFF_PATIENCE = 3.0
+"""The same where no block can come: the SN is cut off, and its client may know another one."""
 RETRY_S = 0.5
 """Pause while the chain does not even take a write."""
 
@@ -79,8 +81,11 @@ class Writer:
 
     async def _settle(self, *transactions: Transaction) -> list[Sent]:
         started = asyncio.get_running_loop().time()
+        patience = self._patience
+        if self.chain.is_cut_off():
+            patience = min(patience, CUT_OFF_PATIENCE)
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(patience):
                 sent = await self._send(*transactions)
                 outcomes = await asyncio.gather(
                     *(self._settled(item) for item in sent), return_exceptions=True
@@ -88,7 +93,7 @@ class Writer:
         except TimeoutError as exc:
             await self.chain.outbox.resynchronise()
             raise ChainUnavailableError(
-                f"no block took the write in {self._patience:.0f} s ({self.chain.status()}): the "
+                f"no block took the write in {patience:.0f} s ({self.chain.status()}): the "
                 "nodes that seal blocks are not in contact, or overloaded. The write may still "
                 "happen; repeating it is safe"
             ) from exc
