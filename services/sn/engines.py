@@ -13,7 +13,6 @@ from services.sn.adapters.embedded_chain import EmbeddedChain
 from services.sn.adapters.engine import SwarmEngine
 from services.sn.adapters.entry import Network, find_network
 from services.sn.adapters.evm_store import DATABASE
-from services.sn.adapters.rpc_chain import RpcChain
 from services.sn.adapters.site import Site
 from services.sn.settings import SnSettings
 
@@ -88,6 +87,8 @@ async def _whom_to_join(identity: Identity, entry: str, *, restart: bool) -> Net
 
 @asynccontextmanager
 async def _external(settings: SnSettings, identity: Identity) -> AsyncIterator[SwarmEngine]:
+    from services.sn.adapters.rpc_chain import RpcChain  # it brings web3, 18 MB
+
     engine = await RpcChain.open(
         settings.sn_data_dir, settings.rpc_url(), identity=identity,
         key_file=settings.sn_eth_key_file,

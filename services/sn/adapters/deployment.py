@@ -11,11 +11,9 @@ import asyncio
 import logging
 from typing import Any
 
-from web3.providers.async_base import AsyncBaseProvider
-
 from services.common.errors import ChainUnavailableError, ConfigError
 from services.sn.adapters import abi
-from services.sn.adapters.engine import Engine
+from services.sn.adapters.engine import Engine, Provider
 from services.sn.adapters.outbox import GAS, Outbox, Sent
 from services.sn.adapters.requests import RpcError, ask, plain_int
 from services.sn.adapters.site import Site
@@ -36,7 +34,7 @@ def creations(site: Site) -> list[tuple[str, bytes]]:
     ]
 
 
-async def require_contracts(provider: AsyncBaseProvider, site: Site, client: str) -> None:
+async def require_contracts(provider: Provider, site: Site, client: str) -> None:
     """See that the contracts are where they should be.
 
     Raises:
@@ -57,7 +55,7 @@ async def require_contracts(provider: AsyncBaseProvider, site: Site, client: str
             )
 
 
-async def _runtime(provider: AsyncBaseProvider, site: Site, creation: bytes) -> Any:  # noqa: ANN401 - JSON
+async def _runtime(provider: Provider, site: Site, creation: bytes) -> Any:  # noqa: ANN401 - JSON
     """The code that a creation leaves: the client runs it, and keeps nothing."""
     call = {"from": site.deployer, "data": f"0x{creation.hex()}", "gas": hex(GAS)}
     return await ask(provider, "eth_call", call, "latest")

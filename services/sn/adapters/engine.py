@@ -5,21 +5,32 @@ whole needs on top.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from eth_account.signers.local import LocalAccount
-from web3.providers.async_base import AsyncBaseProvider
 
 from services.sn.adapters.p2p import Peer
 from services.sn.adapters.site import Site
+
+
+class Provider(Protocol):
+    """Answers JSON-RPC; web3's providers are of this form."""
+
+    async def make_request(self, method: str, params: Sequence[Any]) -> Mapping[str, Any]:
+        """An answer with ``result`` or ``error``.
+
+        Raises:
+            ChainUnavailableError: nobody answers.
+        """
+        ...
 
 
 class Engine(Protocol):
     """A chain that answers JSON-RPC, and one account on it."""
 
     @property
-    def provider(self) -> AsyncBaseProvider:
+    def provider(self) -> Provider:
         """Answers JSON-RPC."""
         ...
 

@@ -306,4 +306,4 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         if complaint != "ok":
             raise sqlite3.DatabaseError(" ".join(complaint.split()))
     connection.execute("pragma synchronous = full")
-    connection.execute("pragma cache_size = -32768")
+    connection.execute("pragma cache_size = -4096")

@@ -1,4 +1,4 @@
-"""JSON-RPC requests through a web3 provider, and their errors.
+"""JSON-RPC requests through a provider, and their errors.
 
 web3's formatters are left out: they cost more time than the embedded engine's answers.
 """
@@ -6,11 +6,8 @@ web3's formatters are left out: they cost more time than the embedded engine's a
 from collections.abc import Mapping
 from typing import Any
 
-from web3.exceptions import Web3Exception
-from web3.providers.async_base import AsyncBaseProvider
-from web3.types import RPCEndpoint
-
 from services.common.errors import ChainUnavailableError
+from services.sn.adapters.engine import Provider
 
 
 class RpcError(ChainUnavailableError):
@@ -21,17 +18,14 @@ class RpcError(ChainUnavailableError):
         self.data = data
 
 
-async def ask(provider: AsyncBaseProvider, method: str, *params: object) -> Any:  # noqa: ANN401 - JSON
+async def ask(provider: Provider, method: str, *params: object) -> Any:  # noqa: ANN401 - JSON
     """The result of one request.
 
     Raises:
         RpcError: the engine answered with an error.
         ChainUnavailableError: it did not answer.
     """
-    try:
-        answer = await provider.make_request(RPCEndpoint(method), list(params))
-    except (Web3Exception, OSError) as exc:
-        raise ChainUnavailableError(f"the chain does not answer {method}: {exc}") from exc
+    answer = await provider.make_request(method, list(params))
     error = answer.get("error")
     if error is None:
         return answer.get("result")

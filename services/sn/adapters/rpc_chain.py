@@ -10,8 +10,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from web3.types import RPCEndpoint
-
 from services.common.errors import ChainUnavailableError, ConfigError, RemoteError
 from services.common.tls import Identity
 from services.sn.adapters import admission
@@ -361,7 +359,7 @@ class RpcChain:
             message = f"the method {method} does not exist or is not available here"
             return {"jsonrpc": "2.0", "error": {"code": METHOD_NOT_FOUND, "message": message}}
         try:
-            answer = dict(await self.provider.make_request(RPCEndpoint(method), params))
+            answer = dict(await self.provider.make_request(method, params))
         except ChainUnavailableError as exc:
             return {"jsonrpc": "2.0", "error": {"code": SERVER_ERROR, "message": str(exc)}}
         return {name: answer[name] for name in ("jsonrpc", "result", "error") if name in answer}

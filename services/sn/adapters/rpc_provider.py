@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import aiohttp
+from web3.exceptions import Web3Exception
 from web3.providers.rpc import AsyncHTTPProvider
 from web3.types import RPCEndpoint, RPCResponse
 
@@ -59,7 +60,7 @@ class RpcProvider(AsyncHTTPProvider):
         )  # fmt: skip
         self._session: aiohttp.ClientSession | None = None
 
-    async def make_request(self, method: RPCEndpoint, params: Sequence[Any]) -> RPCResponse:
+    async def make_request(self, method: str, params: Sequence[Any]) -> RPCResponse:
         """Answer one call.
 
         Raises:
@@ -82,7 +83,7 @@ class RpcProvider(AsyncHTTPProvider):
                 f"the certificate of {self.name} is not accepted ({exc.certificate_error}): name "
                 "the CA's file in SSL_CERT_FILE, or check SN_ETH_RPC_URL"
             ) from exc
-        except (aiohttp.ClientError, OSError) as exc:
+        except (aiohttp.ClientError, Web3Exception, OSError) as exc:
             raise ChainUnavailableError(
                 f"the Ethereum client at {self.name} does not answer: {_words(exc)}"
             ) from exc
@@ -91,12 +92,12 @@ class RpcProvider(AsyncHTTPProvider):
                 f"what answers at {self.name} does not speak JSON-RPC: check SN_ETH_RPC_URL"
             ) from exc
 
-    async def _asked(self, method: RPCEndpoint, params: Sequence[Any]) -> RPCResponse:
+    async def _asked(self, method: str, params: Sequence[Any]) -> RPCResponse:
         """The answer; once more where a connection kept from before had been closed."""
         try:
-            answer = await super().make_request(method, params)
+            answer = await super().make_request(RPCEndpoint(method), params)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            answer = await super().make_request(method, params)
+            answer = await super().make_request(RPCEndpoint(method), params)
         if not isinstance(answer, dict):
             raise TypeError("not an object")
         return answer
