@@ -2,10 +2,12 @@
 
 import asyncio
 
+import httpx
 import pytest
 
 from services.common.errors import SwarmError
-from services.common.ids import DEFAULT_CONTRACT
+from services.common.ids import DEFAULT_CONTRACT, NodeKind
+from services.sn import history
 from services.sn.core import ledger
 from tests.faults.history import one_history
 from tests.faults.pairs import Pairs
@@ -32,6 +34,14 @@ async def at_round(sns, sn, number, seconds=PATIENCE):
             cursor = state.cursor
             if state.view.round >= number:
                 return state.view.round
+
+
+async def audited(sns):
+    """What `python -m services.sn.history` says of the ledger on every SN."""
+    named = [item for sn in sns.sns.values() for item in ("--sn", sn.api)]
+    context = sns.pki.identity(NodeKind.SWCI).client_context()
+    async with httpx.AsyncClient(verify=context, timeout=PATIENCE) as http:
+        return (await history.audit(history.parse(named), http)).verdict
 
 
 @pytest.fixture
@@ -69,10 +79,12 @@ async def test_training_survives_each_sn_and_all_of_them(sns, train):
     await sns.restart("3", "1", "2")
     assert len(await pairs.end()) == 1
 
-    history = await one_history(sns)
+    ledgers = await one_history(sns)
+    verdict = await audited(sns)
+    assert (verdict.not_checked, len(verdict.same_on), len(verdict.signers)) == ([], 3, 3)
     rounds = await sns.client("1").rounds(DEFAULT_CONTRACT)
     assert [each.round for each in rounds] == list(range(1, ROUNDS + 1))
-    assert len(history.of(ledger.Published)) == ROUNDS
+    assert len(ledgers.of(ledger.Published)) == ROUNDS
     assert all(len(each.contributors) == len(pairs.at) for each in rounds)
     for number in range(len(pairs.at)):
         assert f"training complete after {ROUNDS} rounds" in pairs.log(f"sl-{number}").read_text()
