@@ -4,6 +4,7 @@
     python -m compose.local up --sns 3               license server and SNs, until Ctrl-C or `down`
     python -m compose.local status --json            who runs, where, which round, who leads
     python -m compose.local logs sl-2 -f             a node's log
+    python -m compose.local history                  the training's history, proven on every SN
     python -m compose.local kill sn-1                kill a node, to see what happens
     python -m compose.local restart sn-1             start an SN or the license server again
     python -m compose.local down                     stop what runs
@@ -19,6 +20,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -29,7 +31,7 @@ if __name__ == "__main__":
 
 from compose import control, run_folder, status
 from compose.output import JsonOutput, Output, TextOutput
-from compose.plan import Request
+from compose.plan import REPOSITORY, Request
 from compose.policy import SN_PATIENCE
 from compose.processes import last_lines
 from compose.session import Options, run_session
@@ -148,6 +150,22 @@ def _command(options: argparse.Namespace, _program: tuple[str, ...]) -> int:
     return 0
 
 
+def _history(options: argparse.Namespace, program: tuple[str, ...]) -> int:
+    run_dir = options.run_dir or run_folder.latest()
+    state = run_folder.read_state(run_dir)
+    sns = status.running_sns(state) if run_folder.is_running(run_dir) else []
+    if not sns:
+        raise NotFoundError(f"no SN runs in {run_folder.shown(run_dir)}: its ledger.json is kept")
+    certs = Path(state["certs"])
+    named = [word for sn in sns for word in ("--sn", sn)]
+    command = [
+        sys.executable, "-m", "services.sn.history", *named, "--contract",
+        state["contract"]["name"], "--cert", str(certs / "swci-1-cert.pem"), "--key",
+        str(certs / "swci-1-key.pem"), "--capath", str(certs / "ca" / "capath"), *program,
+    ]  # fmt: skip
+    return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
+
+
 def _down(options: argparse.Namespace, _program: tuple[str, ...]) -> int:
     run_dir = options.run_dir or run_folder.latest()
     run_folder.read_state(run_dir)
@@ -182,8 +200,8 @@ def _ended_within(run_dir: Path, seconds: float) -> bool:
 
 
 COMMANDS = {
-    "run": _run, "up": _up, "status": _status, "logs": _logs, "kill": _command,
-    "restart": _command, "down": _down,
+    "run": _run, "up": _up, "status": _status, "logs": _logs, "history": _history,
+    "kill": _command, "restart": _command, "down": _down,
 }  # fmt: skip
 
 
@@ -210,6 +228,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, what in (
         ("status", "per node: pid, uid, ports, state, round, leader"),
         ("logs", "the logs' ends, or one node's log"),
+        ("history", "every round, verified on every SN; options of services.sn.history after --"),
         ("kill", "kill a node at once (SIGKILL), to see what the others do"),
         ("restart", "start an SN or the license server again, with what it had"),
         ("down", "stop what runs in a run folder"),

@@ -99,6 +99,15 @@ async def _ask(state: Mapping[str, Any]) -> ContractView | None:
         return None
 
 
+def running_sns(state: Mapping[str, Any]) -> list[str]:
+    """API addresses of the SNs that run."""
+    return [
+        f"{LOOPBACK}:{one['ports']['api']}"
+        for one in state["nodes"]
+        if one["kind"] == Kind.SN and one["state"] == State.RUNNING
+    ]
+
+
 def _apis(state: Mapping[str, Any]) -> list[str]:
     """API addresses of the SNs, those that run first."""
     running = {one["ports"].get("api") for one in state["nodes"] if one["state"] == State.RUNNING}

@@ -19,11 +19,15 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class _OneLine(logging.Formatter):
-    """Whatever others put into a message, it stays one line and controls no terminal."""
+    """Whatever others put into a message, it stays one line and controls no terminal.
+
+    Only a message logged with ``extra={"lines": True}``, whose text is ours alone, keeps its lines.
+    """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         line = super().formatMessage(record)
-        return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], line)
+        kept = "\n" if getattr(record, "lines", False) else ""
+        return _CONTROL.sub(lambda f: f[0] if f[0] == kept else ascii(f[0])[1:-1], line)
 
 
 class _BoundFields(logging.Filter):

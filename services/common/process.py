@@ -8,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from services.common.errors import SwarmError
+from services.common.errors import LicenseUnavailableError, SwarmError
 
 log = logging.getLogger("swarm.process")
 
@@ -29,16 +29,21 @@ def run(name: str, main: Main) -> None:
     try:
         code = asyncio.run(_supervise(name, main))
     except SwarmError as exc:
-        log.error("Exiting %s. Reason: %s", name, exc)  # noqa: TRY400 - no traceback for users
-        code = exc.exit_code
+        code = _say_last(name, exc)
     except BaseExceptionGroup as group:
         error = _first_swarm_error(group)
         if error is None:
             raise
-        log.error("Exiting %s. Reason: %s", name, error)  # noqa: TRY400 - no traceback for users
-        code = error.exit_code
+        code = _say_last(name, error)
     logging.shutdown()
     sys.exit(code)
+
+
+def _say_last(name: str, error: SwarmError) -> int:
+    """The last words of a process, without a traceback; its exit code."""
+    documented = isinstance(error, LicenseUnavailableError)  # HPE's text, in lines
+    log.error("Exiting %s. Reason: %s", name, error, extra={"lines": documented})
+    return error.exit_code
 
 
 async def _supervise(name: str, main: Main) -> int:

@@ -23,15 +23,24 @@ def states(status):
     return {n["name"]: n["state"] for n in status.get("nodes", []) if isinstance(n, dict)}
 
 
-def tell(run, verb, node, state):
-    """`compose.local VERB NODE`, which must work; meanwhile the composition must be read."""
-    command = subprocess.Popen(
-        [sys.executable, "-m", "compose.local", verb, node, "--run-dir", str(run.run_dir)],
+def begin(run, *words):
+    """`compose.local WORDS`; until it ends the composition must be read."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "compose.local", *words, "--run-dir", str(run.run_dir)],
         cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    run.until(lambda s: states(s)[node] == state)
+
+
+def end(command):
     said, _ = command.communicate(timeout=60)
     assert command.returncode == 0, said
+    return said
+
+
+def tell(run, verb, node, state):
+    command = begin(run, verb, node)
+    run.until(lambda s: states(s)[node] == state)
+    end(command)
 
 
 def goes_on(run, rounds=4):
@@ -58,7 +67,9 @@ def test_the_sentinel_is_killed_and_brought_back_then_another_is_killed(swarm):
     goes_on(run)
     assert run.last["chain"] == ""
     tell(run, "restart", "sn-1", "running")
+    audit = begin(run, "history")
     goes_on(run)
+    assert "the same on 3 SNs" in end(audit)
     tell(run, "kill", "sn-2", "exited")
     goes_on(run)
     check_end(run, 45)

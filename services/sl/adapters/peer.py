@@ -122,6 +122,8 @@ def words(exc: OSError) -> str:
     """What went wrong, without errno and source lines."""
     if isinstance(exc, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({exc.verify_message})"
+    if isinstance(exc, ssl.SSLError) and "_ALERT_" in (exc.reason or ""):
+        return f"it refused our certificate or TLS version ({exc.reason})"
     if isinstance(exc, ssl.SSLError):
         return f"TLS failed ({exc.reason or exc})"
     if isinstance(exc, TimeoutError):

@@ -153,9 +153,7 @@ def test_never_more_leases_than_capacity_whatever_happens(tmp_path_factory, step
 
 
 def _caller():
-    return PeerCertificate(
-        "0" * 64, "1" * 64, "SL-1", NodeKind.SL, datetime(2100, 1, 1, tzinfo=UTC)
-    )
+    return PeerCertificate("0" * 64, "SL-1", NodeKind.SL, datetime(2100, 1, 1, tzinfo=UTC))
 
 
 def _acquire(office, caller, model, number, now):
