@@ -87,6 +87,7 @@ class Network:
         self.down: set[bytes] = set()
         self.flying: list[tuple[bytes, bytes, tuple]] = []
         self.sealed = 0
+        self.planned = []
 
     def tell(self, sender, message, to=None):
         for other in self.voters if to is None else [to]:
@@ -97,10 +98,18 @@ class Network:
         for vote in voter.settle():
             self.tell(voter.me, ("vote", *vote))
 
-    def act(self, voter):
+    def plan(self, voter):
+        """What it means to do; other messages may come before it does."""
+        opened = voter.open
+        stage = opened.number, opened.promised, opened.accepted
+        self.planned.append((voter, opened.may_propose_at_once() or opened.is_prepared(), stage))
+
+    def act(self, voter, propose, stage):
         """Propose, or begin a ballot."""
         opened = voter.open
-        if opened.may_propose_at_once() or opened.is_prepared():
+        if propose and not (opened.may_propose_at_once() or opened.is_prepared()):
+            return
+        if propose:
             choice = None if opened.untouched else opened.choice()
             if choice is None:
                 self.sealed += 1
@@ -109,7 +118,7 @@ class Network:
             voter.known.add(choice)
             vote = voter.accept(Accepted(opened.promised, choice))
             self.tell(voter.me, ("block", *vote))
-        else:
+        elif stage == (opened.number, opened.promised, opened.accepted):
             ballot = opened.prepare()
             voter.keep()
             self.tell(voter.me, ("prepare", opened.number, ballot))
@@ -152,14 +161,18 @@ class Network:
             self.crash_or_return()
         alive = [v for me, v in self.voters.items() if me not in self.down]
         impatient = trouble and self.chance.random() < 0.2
-        if alive and (not self.flying or impatient):
-            self.act(self.chance.choice(alive))
+        if alive and (not (self.flying or self.planned) or impatient):
+            self.plan(self.chance.choice(alive))
         elif self.flying:
             at = self.chance.randrange(len(self.flying))
             lost, again = trouble and self.chance.random() < self.loss, self.chance.random() < 0.05
             message = self.flying[at] if again else self.flying.pop(at)
             if message[1] not in self.down and not lost:
                 self.deliver(*message)
+        if self.planned and self.chance.random() < 0.5:
+            voter, *plan = self.planned.pop(0)
+            if voter.me not in self.down:
+                self.act(voter, *plan)
         self.check()
 
     def crash_or_return(self):

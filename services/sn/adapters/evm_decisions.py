@@ -28,6 +28,8 @@ log = logging.getLogger("swarm.chain")
 
 MOST_PROPOSALS = 64
 """Blocks of one number that are kept while none is final."""
+COMPARED = 128
+"""Of so many of the newest final blocks others' are compared with ours."""
 MAX_DRIFT_S = 15.0
 """How far a block's timestamp may lie ahead of the swarm's time, and of its parent's."""
 
@@ -176,11 +178,9 @@ class Decisions:
         """
         if number != self.open.number or by not in self.open.signers:
             return False
-        before = self.open.promised
         if not self.open.promise(by, ballot):
             return False
-        if self.open.promised != before:
-            self._keep(self.open.promised, self.open.accepted)
+        self._keep(self.open.promised, self.open.accepted)
         return self.open.accepted or True
 
     def on_promise(self, by: bytes, number: int, ballot: int, accepted: Accepted | None) -> None:
@@ -207,6 +207,8 @@ class Decisions:
             seal: seals a new block; None where there is nothing to seal.
         """
         outcome = Outcome()
+        if not (self.open.may_propose_at_once() or self.open.is_prepared()):
+            return outcome  # another SN's message came in between
         with _noting(outcome):
             choice = None if self.open.untouched else self.open.choice()
             if choice is None:
@@ -220,6 +222,7 @@ class Decisions:
         return outcome
 
     def _seal(self, seal: Seal, outcome: Outcome) -> None:
+        assert self._chain.head.hash == self.final.hash, "something is accepted already"
         with self._chain.store.transaction():
             change = seal()
             if change is None:
@@ -236,7 +239,7 @@ class Decisions:
         """The head with its votes, for an SN that was just linked to, or to propose it."""
         if self.open.accepted is not None:
             block = self._proposals[self.open.accepted.block]
-            certificate, votes = self._certificate, self._votes_for(block.hash)
+            certificate, votes = self._certificate, self._votes_for(self.open.accepted)
         elif self.final.block_number > 0:
             block = self._chain.get_block_by_header(self.final)
             store, before = self._chain.store, self.final.block_number - 1
@@ -265,9 +268,11 @@ class Decisions:
         """
         decided = self.open.decided()
         agreed = decided is not None and decided.block == block.hash
+        if not agreed and not self.open.proposals(block.hash):
+            raise ValidationError(f"nobody whose ballot it is proposed {block}")
         new = block.hash not in self._proposals
-        if new and len(self._proposals) >= MOST_PROPOSALS and not agreed:
-            raise ValidationError(f"more than {MOST_PROPOSALS} blocks with the number of {block}")
+        if new and len(self._proposals) >= MOST_PROPOSALS:
+            self._forget_oldest()
         self._proposals[block.hash] = block
         self._early.discard(block.hash)
         ahead = block.header.timestamp - max(now, self.final.timestamp)  # time never goes back
@@ -276,10 +281,21 @@ class Decisions:
             raise ValidationError(f"{block} lies {ahead:.0f} s in the future: check the clocks")
         return new
 
+    def _forget_oldest(self) -> None:
+        """Make room among the proposals; what this SN accepted stays."""
+        accepted = self.open.accepted.block if self.open.accepted is not None else b""
+        self._proposals.pop(
+            min(
+                self._proposals.keys() - {accepted},
+                key=lambda block: max((a.ballot for a in self.open.proposals(block)), default=-1),
+            )
+        )
+
     def _hear(self, votes: Sequence[Vote], outcome: Outcome) -> None:
         for vote in votes:
             if vote.number > self.open.number:
-                outcome.behind = True
+                signer = vote.signer(self._chain.genesis_hash)
+                outcome.behind = outcome.behind or signer in self.open.signers
             elif vote.number == self.open.number and self._count(self.open, vote):
                 outcome.votes.append(vote)
 
@@ -321,8 +337,9 @@ class Decisions:
 
     def _accept(self, proposed: Accepted, outcome: Outcome) -> None:
         with self._chain.store.transaction():
-            self._lead_to(self._proposals[proposed.block], outcome)
+            changes = self._lead_to(self._proposals[proposed.block])
             self._keep(proposed.ballot, proposed)
+        outcome.changes += changes
         self._vote(proposed, outcome)
 
     def _vote(self, accepted: Accepted, outcome: Outcome) -> None:
@@ -337,38 +354,45 @@ class Decisions:
 
     def _finish(self, decided: Accepted, outcome: Outcome) -> None:
         block = self._proposals[decided.block]
-        votes = [v for v in self._votes_for(block.hash) if v.accepted == decided]
+        votes = self._votes_for(decided)
         if self._chain.head.hash != block.hash:
             with self._chain.store.transaction():
-                self._lead_to(block, outcome)
+                changes = self._lead_to(block)
                 self._keep_certificate()
                 self._chain.store.set_certificate(block.number, encode_votes(votes))
+            outcome.changes += changes
         self._certificate = votes
         self.open = self._begin(block.header, (0, 0, None))
         outcome.final, outcome.behind = True, False
 
-    def _lead_to(self, block: BlockAPI, outcome: Outcome) -> None:
-        """Make a proposal the head; one that breaks a rule is forgotten."""
+    def _lead_to(self, block: BlockAPI) -> list[HeadChange]:
+        """Make a proposal the head; one that breaks a rule, or py-evm, is forgotten."""
         if self._chain.head.hash == block.hash:
-            return
+            return []
         try:
             if self._chain.knows(block.hash):
-                change = self._chain.make_head(block)
-            else:
-                change = self._chain.import_sealed(block)
-        except ValidationError:
-            del self._proposals[block.hash]
+                return [self._chain.make_head(block)]
+            return [self._chain.import_sealed(block)]
+        except ChainUnavailableError:
             raise
-        outcome.changes.append(change)
+        except ValidationError:
+            self._proposals.pop(block.hash, None)
+            raise
+        except Exception as exc:
+            self._proposals.pop(block.hash, None)
+            log.exception("chain: %s cannot be executed: this is a bug", block)
+            raise ValidationError(f"{block} cannot be executed: {exc}") from exc
 
-    def _votes_for(self, block: bytes) -> list[Vote]:
+    def _votes_for(self, accepted: Accepted) -> list[Vote]:
         return [
             Vote(self.open.number, accepted, self._signatures[signer, accepted])
-            for accepted, signer in self.open.votes_for(block)
+            for signer in self.open.voters(accepted)
         ]
 
     def _compare(self, block: BlockAPI, votes: Sequence[Vote]) -> None:
         """Complain where a block is final elsewhere and another one here: a quorum lied."""
+        if block.number <= max(0, self.final.block_number - COMPARED):
+            return
         ours = self._chain.get_canonical_block_header_by_number(block.number)
         if ours.hash == block.hash or not votes:
             return

@@ -40,6 +40,11 @@ RETRY_S = 1.0
 NONCE_GAP = 256
 """How far ahead of its sender's next nonce a transaction may be."""
 
+MOST_STEPS = 8
+"""A ballot that does not succeed is given more time the more there were, up to so many steps."""
+CATCH_UP_S, DISTRUST_S = 5.0, 60.0
+"""Catching up holds sealing up while it gets on. If it got nowhere for the first time, whoever
+claims to be ahead is not waited for during the second: sealing is safe all the same."""
 SEALING, CATCHING_UP = "sealing", "catching up with the other SNs"
 USUAL = (SEALING, CATCHING_UP)
 """Statuses that nobody needs to look into."""
@@ -84,7 +89,8 @@ class _Plan:
     cut_off: bool
     work: bool
     may_propose: bool
-    touched: bool
+    steps: int
+    """How long a ballot under way is given, in steps."""
     stage: object
     """Another one: the decision on the next block moved on."""
 
@@ -119,7 +125,13 @@ class EvmNode:
         self.clock_offset = 0.0
         """Seconds from this machine's clock to the swarm's."""
         self.catching_up = False
-        """Whether a linked SN is ahead and its blocks are on their way: no sealing meanwhile."""
+        """Whether a linked SN is ahead and its blocks are on their way; see :meth:`catch_up`."""
+        self._progress = 0.0
+        """When catching up began or last brought a block."""
+        self._distrusted = 0.0
+        """Until when those who claim to be ahead are not waited for."""
+        self._unsettled = False
+        """Whether the disk did not take something that was decided."""
         self.cut_off = False
         """Whether this SN is not linked to a quorum of the signers."""
         self._mine = mine
@@ -190,6 +202,22 @@ class EvmNode:
         """Take others' votes; see :class:`Outcome`, its failure included."""
         return await self._effect(lambda: self.decisions.on_votes(votes))
 
+    def catch_up(self, flag: bool) -> None:
+        """A linked SN is ahead and was asked for its blocks; or they are here, or do not come."""
+        if flag and not self.catching_up:
+            self._progress = time.monotonic()
+        self.catching_up = flag
+        self.wake()
+
+    def _waits_for_blocks(self) -> bool:
+        now = time.monotonic()
+        if not self.catching_up or now < self._distrusted:
+            return False
+        if now - self._progress > CATCH_UP_S:
+            self._distrusted = now + DISTRUST_S
+            return False
+        return True
+
     async def promised(
         self, by: bytes, number: int, ballot: int, accepted: Accepted | None
     ) -> None:
@@ -218,7 +246,11 @@ class EvmNode:
         """Seal blocks until cancelled."""
         while True:
             self._wake.clear()
-            delay = await self._step()
+            try:
+                delay = await self._step()
+            except (ChainUnavailableError, ValidationError) as exc:
+                self._say(f"cannot seal: {exc}")
+                delay = RETRY_S
             if delay == 0:
                 continue
             try:
@@ -230,26 +262,25 @@ class EvmNode:
 
     async def _step(self) -> float | None:
         """Seal if it is time; seconds until it may be, None: until something happens."""
+        if self._unsettled:
+            await self.hear([])
         plan = await self.do(self._plan)
         self.cut_off = plan.cut_off
         if isinstance(plan.turn, Wait):
             self._say(plan.turn.reason)
-            return None
+            self._since = None
+            return CATCH_UP_S if self.catching_up else None
         self._say(SEALING)
         if not plan.work:
             self._since = None
             return None
         if self._since is None or self._since[0] != plan.stage:
             self._since = (plan.stage, time.monotonic())
-        patience = plan.turn.delay_s + (STEP_S if plan.touched else 0.0)
+        patience = plan.turn.delay_s + STEP_S * plan.steps
         left = self._since[1] + patience - time.monotonic()
         if left > 0 and not plan.may_propose:
             return left
-        try:
-            await (self._propose() if plan.may_propose else self._prepare())
-        except (ChainUnavailableError, ValidationError) as exc:
-            self._say(f"cannot seal: {exc}")
-            await asyncio.sleep(RETRY_S)
+        await (self._propose() if plan.may_propose else self._prepare(plan.stage))
         return 0
 
     async def _propose(self) -> None:
@@ -257,12 +288,20 @@ class EvmNode:
         if outcome.failure is not None:
             raise outcome.failure
 
-    async def _prepare(self) -> None:
-        number, ballot = await self.do(
-            lambda: (self.decisions.open.number, self.decisions.prepare())
-        )
-        if self.gossip is not None:
-            self.gossip.prepare(number, ballot)
+    async def _prepare(self, stage: object) -> None:
+        begun = await self.do(self._begin_ballot, stage)
+        if begun is not None and self.gossip is not None:
+            self.gossip.prepare(*begun)
+
+    def _begin_ballot(self, stage: object) -> tuple[int, int] | None:
+        """Number and ballot; None where another SN's message came in between."""
+        if self._stage() != stage:
+            return None
+        return self.decisions.open.number, self.decisions.prepare()
+
+    def _stage(self) -> object:
+        opened = self.decisions.open
+        return opened.number, opened.promised, opened.accepted
 
     def _say(self, status: str) -> None:
         if status == self._status:
@@ -274,6 +313,7 @@ class EvmNode:
     async def _effect(self, work: Callable[[], Outcome]) -> Outcome:
         """Do something on the chain's thread and tell what came of it."""
         outcome, back, final = await self.do(self._settled, work)
+        self._unsettled = isinstance(outcome.failure, ChainUnavailableError)
         if self.gossip is not None:
             if back:
                 self.gossip.transactions(back)
@@ -283,6 +323,7 @@ class EvmNode:
                 self.gossip.votes(outcome.votes)
         if final.hash != self.final_hash:
             self.final_hash, self.final_number = final.hash, final.block_number
+            self._progress = time.monotonic()
             self._head_changed.set()
             self._head_changed = asyncio.Event()
         self._wake.set()
@@ -321,6 +362,7 @@ class EvmNode:
 
     def _plan(self) -> _Plan:
         opened = self.decisions.open
+        count = len(opened.signers)
         idle = self.linked - self._wanting
         decision = turn(
             opened.number, opened.signers, self.address, self.linked, self.chain.genesis_signer,
@@ -328,7 +370,7 @@ class EvmNode:
         )  # fmt: skip
         if not self._mine:
             decision = Wait("not sealing, as configured: waiting for other SNs to seal")
-        elif self.catching_up:
+        elif self._waits_for_blocks():
             decision = Wait(CATCHING_UP)
         alive = {self.address, *self.linked}
         return _Plan(
@@ -336,8 +378,8 @@ class EvmNode:
             cut_off=not is_quorum(alive, opened.signers, self.chain.genesis_signer),
             work=opened.accepted is not None or self._has_work(),
             may_propose=opened.may_propose_at_once() or opened.is_prepared(),
-            touched=not opened.untouched,
-            stage=(opened.number, opened.promised, opened.accepted),
+            steps=0 if opened.untouched else min(MOST_STEPS, 1 + opened.promised // count),
+            stage=self._stage(),
         )
 
     def _has_work(self) -> bool:

@@ -11,6 +11,8 @@ LIMIT = 4096
 """Transactions in the pool; more are refused until blocks take some."""
 PER_BLOCK = 200
 """Transactions in one block: about a second of execution."""
+BYTES, BYTES_PER_BLOCK = 128 << 10, 4 << 20
+"""Of one transaction, and of all in one block: a block must fit into a message."""
 
 NonceOf = Callable[[Address], int]
 
@@ -49,10 +51,13 @@ class Pool:
         """Take a transaction.
 
         Raises:
-            ValidationError: the pool is full, or another one has this sender and nonce.
+            ValidationError: it is too long, the pool is full, or another one has this sender and
+                nonce.
         """
         if transaction.hash in self._by_hash:
             return
+        if len(raw) > BYTES:
+            raise ValidationError(f"a transaction may have {BYTES} bytes, this has {len(raw)}")
         if len(self._by_hash) >= LIMIT:
             raise ValidationError(f"{LIMIT} transactions wait already; try again later")
         pending = Pending(transaction, raw, transaction.sender, transaction.nonce)
@@ -93,9 +98,13 @@ class Pool:
     def ready(self, nonce_of: NonceOf) -> list[SignedTransactionAPI]:
         """What the next block can execute: senders as they came, each in order of nonce."""
         found: list[SignedTransactionAPI] = []
+        size = 0
         for sender, queue in self._by_sender.items():
             nonce = nonce_of(sender)
             while nonce in queue and len(found) < PER_BLOCK:
+                size += len(queue[nonce].raw)
+                if size > BYTES_PER_BLOCK:
+                    return found
                 found.append(queue[nonce].transaction)
                 nonce += 1
         return found

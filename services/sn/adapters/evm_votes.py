@@ -18,11 +18,13 @@ from rlp.sedes import Binary, CountableList, List, big_endian_int
 from services.sn.adapters.rlp_shape import require_modest
 from services.sn.core.agreement import Accepted, is_quorum
 
-MOST_VOTES = 256
+LONGEST_LIST = 256
 """Votes in one message or certificate: several for each of as many signers as there can be."""
+LARGEST = 1 << 63
+"""Block numbers and ballots lie below."""
 
 _VOTE = List([big_endian_int, big_endian_int, Binary.fixed_length(32), Binary.fixed_length(65)])
-_VOTES = CountableList(_VOTE, max_length=MOST_VOTES)
+_VOTES = CountableList(_VOTE, max_length=LONGEST_LIST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ def decode_votes(raw: bytes) -> list[Vote]:
         rows = rlp.decode(raw, sedes=_VOTES)
     except (rlp.exceptions.RLPException, TypeError, ValueError, IndexError) as exc:
         raise ValidationError(f"not a list of votes: {exc}") from exc
+    if any(number >= LARGEST or ballot >= LARGEST for number, ballot, _, _ in rows):
+        raise ValidationError("a vote with a number out of range")
     return [
         Vote(number, Accepted(ballot, bytes(block)), bytes(signature))
         for number, ballot, block, signature in rows

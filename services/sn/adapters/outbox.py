@@ -100,7 +100,8 @@ class Outbox:
 
     async def _anew(self, refused: Sent) -> Sent:
         async with self._sending:
-            self._under_way.pop(refused.nonce, None)
+            if self._under_way.get(refused.nonce, (None,))[0] is refused:
+                del self._under_way[refused.nonce]
             self._nonce = None
             return await self._send(refused.to, refused.data)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Protocol
 
 from eth_utils.exceptions import ValidationError
@@ -13,6 +13,7 @@ from services.sn.adapters.evm_node import EvmNode
 from services.sn.adapters.evm_votes import decode_votes
 from services.sn.adapters.p2p_link import Link
 from services.sn.adapters.p2p_messages import (
+    MAX_BLOCKS_BYTES,
     MAX_PEERS,
     Items,
     Kind,
@@ -69,6 +70,8 @@ class Exchange:
         self._others = others
         self._synced = synced
         self._syncing: dict[Link, asyncio.TimerHandle] = {}
+        self._asked_at: dict[Link, int] = {}
+        """Number of the final block when each link was last asked."""
         self._handlers = {
             Kind.TXS: self._on_transactions,
             Kind.BLOCK: self._on_block,
@@ -91,6 +94,8 @@ class Exchange:
             try:
                 message = items_of(decode(raw))
                 await self._handlers[message.kind](link, message.items)
+            except ChainUnavailableError as exc:
+                log.error("message from %s not heeded: %s", link, exc)  # noqa: TRY400 - not a bug
             except ValidationError as exc:
                 log.warning("link to %s cut: %s", link, exc)
                 await link.connection.close(BAD_MESSAGE, str(exc)[:100])
@@ -110,8 +115,8 @@ class Exchange:
         proposal, final, pending = await self.node.do(_offer, self.node)
         if proposal is not None:
             link.post(block_message(proposal))
-        if pending:
-            link.post(Items(Kind.TXS, tuple(pending)))
+        for some in _in_parts(pending):
+            link.post(Items(Kind.TXS, some))
         if link.final > final:
             await self._ask(link)
         else:
@@ -138,16 +143,19 @@ class Exchange:
             self._cast(block_message(proposal), but=link)
 
     async def _on_votes(self, link: Link, items: tuple[bytes, ...]) -> None:
-        votes = [vote for raw in items for vote in decode_votes(raw)]
-        await self._took(link, self.node.hear(votes))
+        if len(items) != 1:
+            raise ValidationError(f"VOTES of {len(items)} items")
+        await self._took(link, self.node.hear(decode_votes(items[0])))
 
     async def _on_prepare(self, link: Link, items: tuple[bytes, ...]) -> None:
         number, ballot = _numbers(items, 2)
         accepted, proposal = await self.node.do(
             _promise, self.node.decisions, link.address, number, ballot
         )
-        if proposal is not None:  # what was accepted, or what this SN lacks
+        if proposal is not None:  # what was accepted, or what the other SN lacks
             link.post(block_message(proposal))
+        elif accepted is False and number > self.node.final_number + 1:
+            await self._ask(link)
         if accepted is True:
             link.post(Items(Kind.PROMISE, pack(number, ballot)))
         elif accepted:
@@ -156,6 +164,8 @@ class Exchange:
 
     async def _on_promise(self, link: Link, items: tuple[bytes, ...]) -> None:
         accepted = None
+        if len(items) not in (2, PROMISE_ITEMS):
+            raise ValidationError(f"a PROMISE of {len(items)} items")
         if len(items) == PROMISE_ITEMS:
             accepted = Accepted(_numbers(items[2:3], 1)[0], items[3])
         number, ballot = _numbers(items[:2], 2)
@@ -174,7 +184,7 @@ class Exchange:
             if outcome.failure is not None or outcome.behind or lacks_votes:
                 self._sync_over(link)
                 return
-        if items:
+        if self.node.final_number > self._asked_at.get(link, -1):
             await self._ask(link)
         else:
             self._sync_over(link)
@@ -215,7 +225,8 @@ class Exchange:
             going_on.cancel()
         loop = asyncio.get_running_loop()
         self._syncing[link] = loop.call_later(SYNC_S, self._sync_over, link)
-        self.node.catching_up = True
+        self._asked_at[link] = self.node.final_number
+        self.node.catch_up(True)
         link.post(Items(Kind.SYNC, tuple(await self.node.do(_locator, self.node))))
 
     def _sync_over(self, link: Link) -> None:
@@ -223,8 +234,20 @@ class Exchange:
         if timer is None:
             return
         timer.cancel()
-        self.node.catching_up = bool(self._syncing)
-        self.node.wake()
+        self._asked_at.pop(link, None)
+        self.node.catch_up(bool(self._syncing))
+
+
+def _in_parts(raws: list[bytes]) -> Iterator[tuple[bytes, ...]]:
+    """Transactions in messages that are not too long."""
+    some: list[bytes] = []
+    for raw in raws:
+        if some and sum(map(len, some)) + len(raw) > MAX_BLOCKS_BYTES:
+            yield tuple(some)
+            some = []
+        some.append(raw)
+    if some:
+        yield tuple(some)
 
 
 def block_message(proposal: Proposal) -> Items:

@@ -10,6 +10,8 @@ history, whatever SNs die, stop for a while or are cut off.
 - Any other ballot begins with PREPARE: each signer that promises to take part in no lower ballot
   says what it accepted so far. With a quorum of promises the owner proposes the block accepted in
   the highest ballot, and a new block only where none of them accepted any.
+- Whether an SN may propose must be asked in the same breath as it does: a PREPARE in between takes
+  the right away.
 - A signer accepts what the owner of a ballot proposes unless it promised a higher ballot. Promises
   and acceptances are on disk before they are told. An acceptance is told to all as a signed vote.
 
@@ -21,8 +23,10 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-MOST_VOTES = 256
-"""Votes of one signer for one block number that are kept; a few are many."""
+MOST_BALLOTS = 256
+"""Votes of one signer for one block number that are kept, those of the highest ballots."""
+LONGEST_JUMP = 1 << 32
+"""How far one PREPARE may raise what was promised; honest SNs go on by one ballot each."""
 
 
 def is_quorum(members: Collection[bytes], signers: Sequence[bytes], sentinel: bytes) -> bool:
@@ -92,6 +96,7 @@ class Agreement:
 
     def prepare(self) -> int:
         """Begin the next ballot of this SN's own; to be stored, then told to all signers."""
+        assert self.me in self.signers, "who is no signer owns no ballot"
         ballot = self.promised + 1
         while self.owner(ballot) != self.me:
             ballot += 1
@@ -126,6 +131,8 @@ class Agreement:
         """
         if self.owner(ballot) != by or ballot < self.promised or ballot == 0:
             return False
+        if ballot - self.promised > LONGEST_JUMP:
+            return False
         self.promised = ballot
         return True
 
@@ -145,14 +152,28 @@ class Agreement:
 
     def vote(self, signer: bytes, accepted: Accepted) -> bool:
         """A signer accepted; whether that was new. Votes of others than signers do not count."""
-        if signer not in self.signers or self._heard[signer] >= MOST_VOTES:
+        if signer not in self.signers or signer in self._votes.get(accepted, ()):
             return False
-        voters = self._votes.setdefault(accepted, set())
-        if signer in voters:
+        if not self._has_room(signer, accepted):
             return False
-        voters.add(signer)
+        self._votes.setdefault(accepted, set()).add(signer)
         self._heard[signer] += 1
         self._ballots.setdefault((signer, accepted.ballot), accepted.block)
+        return True
+
+    def _has_room(self, signer: bytes, accepted: Accepted) -> bool:
+        """Whether to keep one more vote of a signer; makes room by forgetting its oldest."""
+        if self._heard[signer] < MOST_BALLOTS:
+            return True
+        mine = [each for each, voters in self._votes.items() if signer in voters]
+        oldest = min(mine, key=lambda each: each.ballot)
+        if oldest.ballot >= accepted.ballot:
+            return False
+        self._votes[oldest].discard(signer)
+        if not self._votes[oldest]:
+            del self._votes[oldest]
+        self._ballots.pop((signer, oldest.ballot), None)
+        self._heard[signer] -= 1
         return True
 
     def contradicts(self, signer: bytes, accepted: Accepted) -> bool:
@@ -160,20 +181,16 @@ class Agreement:
         return self._ballots.get((signer, accepted.ballot), accepted.block) != accepted.block
 
     def proposals(self, block: bytes) -> list[Accepted]:
-        """The ballots, rising, in which their owners proposed ``block``."""
-        found = [a for a, voters in self._votes.items() if a.block == block]
+        """The ballots, rising, in which their owners proposed ``block``; their first word holds."""
+        found = [a for a in self._votes if a.block == block]
         return sorted(
-            (a for a in found if self.owner(a.ballot) in self._votes[a]), key=lambda a: a.ballot
+            (a for a in found if self._ballots.get((self.owner(a.ballot), a.ballot)) == block),
+            key=lambda a: a.ballot,
         )
 
-    def votes_for(self, block: bytes) -> list[tuple[Accepted, bytes]]:
-        """All votes for a block known here, as pairs of what and who."""
-        return [
-            (accepted, signer)
-            for accepted, voters in self._votes.items()
-            if accepted.block == block
-            for signer in sorted(voters)
-        ]
+    def voters(self, accepted: Accepted) -> list[bytes]:
+        """Who is known to have accepted a block in a ballot, sorted."""
+        return sorted(self._votes.get(accepted, ()))
 
     def decided(self) -> Accepted | None:
         """What a quorum accepted in one ballot. Later ballots can only say the same again."""

@@ -66,10 +66,10 @@ class Sn:
         count = await self.call("eth_getTransactionCount", self.chain.account.address, "pending")
         return int(count, 16)
 
-    async def submit(self, *, to=None, data=b"", nonce=None):
+    async def submit(self, *, to=None, data=b"", nonce=None, **changes):
         if nonce is None:
             nonce = await self.nonce()
-        raw = self.sign(to=to, data=data, nonce=nonce)
+        raw = self.sign(to=to, data=data, nonce=nonce, **changes)
         return await self.call("eth_sendRawTransaction", "0x" + raw.hex())
 
     async def receipt(self, transaction):

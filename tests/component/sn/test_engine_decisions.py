@@ -122,6 +122,71 @@ def test_a_promise_keeps_a_late_proposal_out_also_after_a_restart(sns):
         assert sn.decisions.open.accepted is None
 
 
+def test_a_prepare_in_between_takes_the_right_to_propose_away(sns):
+    """Between the plan to propose and doing so, another SN's message may be worked off."""
+    first, second, third = sns
+    owner = second if second.decisions.open.owner(1) == address(second.key) else third
+    assert first.decisions.open.may_propose_at_once()
+    promises(owner, first)
+    outcome = first.propose()
+    assert (outcome.changes, outcome.proposal, outcome.failure) == ([], None, None)
+    assert first.chain.head == first.final
+    assert first.decisions.open.accepted is None
+
+
+def test_a_block_that_became_final_in_between_is_not_proposed_upon(sns):
+    first, second, third = sns
+    number = first.final.block_number
+    proposed = first.propose()
+    second.take(proposed.proposal)
+    assert third.take(second.decisions.proposal()).final
+    behind = next(sn for sn in (second, third) if not sn.decisions.open.may_propose_at_once())
+    assert behind.propose().proposal is None
+    assert behind.final.block_number == number + 1
+
+
+def test_what_the_disk_did_not_take_is_not_told_as_done(sns, monkeypatch):
+    first, second, _ = sns
+    proposal = first.propose().proposal
+
+    def full(*_):
+        raise ChainUnavailableError("disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(second.store, "set_meta", full)
+        outcome = second.decisions.on_proposal(proposal, NOW)
+    assert isinstance(outcome.failure, ChainUnavailableError)
+    assert (outcome.changes, outcome.votes[1:]) == ([], [])
+    assert second.decisions.on_votes([]).final  # tried again
+
+
+def test_a_promise_is_on_disk_before_it_is_told_also_when_asked_again(sns, monkeypatch):
+    first, second, third = sns
+    owner = second if second.decisions.open.owner(1) == address(second.key) else third
+    number, by = first.decisions.open.number, address(owner.key)
+
+    def full(*_):
+        raise ChainUnavailableError("disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(first.store, "set_meta", full)
+        with pytest.raises(ChainUnavailableError):
+            first.decisions.on_prepare(by, number, 1)
+    assert first.decisions.on_prepare(by, number, 1) is True
+    assert first.restart().decisions.open.promised == 1
+
+
+def test_blocks_that_nobody_proposed_take_no_room(sns):
+    first, second, _ = sns
+    proposal = first.propose().proposal
+    block = first.chain.decode_block(proposal.block)
+    for stamp in range(100):
+        junk = resealed(block, KEYS[3], timestamp=NOW + stamp)
+        with pytest.raises(ValidationError, match="nobody whose ballot"):
+            second.take(Proposal(rlp.encode(junk), b"", b""))
+    assert second.take(proposal).final
+
+
 def test_what_a_majority_may_have_accepted_is_proposed_again(sns):
     first, second, third = sns
     proposed = first.propose()
@@ -192,7 +257,8 @@ def test_a_vote_from_another_chain_is_none(sns):
     proposal = first.propose().proposal
     block = first.chain.decode_block(proposal.block).hash
     foreign = [cast(key, b"\2" * 32, 4, Accepted(0, block)) for key in (A, B, C)]
-    second.take(Proposal(proposal.block, b"", encode_votes(foreign)))
+    with pytest.raises(ValidationError, match="nobody whose ballot it is proposed"):
+        second.take(Proposal(proposal.block, b"", encode_votes(foreign)))
     assert second.decisions.open.accepted is None
 
 
@@ -222,7 +288,7 @@ def test_an_invalid_block_is_refused_whoever_voted_for_it(sns):
     with pytest.raises(ValidationError):
         second.take(Proposal(rlp.encode(false), b"", encode_votes([vote])))
     assert second.decisions.open.accepted is None
-    assert second.take(proposal).final
+    assert second.chain.head == second.final
 
 
 def test_a_block_on_another_history_is_refused(sns):
@@ -240,8 +306,8 @@ def test_a_signer_that_votes_twice_is_told_of(sns, caplog):
     genesis, number = first.chain.get_canonical_block_hash(0), first.decisions.open.number
     twice = cast(first.key, genesis, number, Accepted(0, b"\7" * 32))
     second.decisions.on_votes([twice])
-    with caplog.at_level(logging.ERROR):
-        second.take(proposal)
+    with caplog.at_level(logging.ERROR), pytest.raises(ValidationError, match="nobody whose"):
+        second.take(proposal)  # in a ballot its owner's first word holds
     assert f"voted for two blocks with number {number} in one ballot" in caplog.text
 
 

@@ -1,4 +1,4 @@
-"""Consensus: what a chain accepts from other signers, and which fork wins."""
+"""Consensus: what a chain accepts from other signers, and what may take the head's place."""
 
 import time
 

@@ -8,9 +8,10 @@ from web3.middleware import ExtraDataToPOAMiddleware
 from web3.providers.async_base import AsyncBaseProvider
 
 from services.sn.adapters import evm_pool
+from services.sn.adapters.evm_pool import BYTES
 from services.sn.adapters.evm_rules import TRANSACTION_GAS_CAP
 from services.sn.adapters.json_rpc import READ_METHODS
-from tests.component.sn.engine import COUNTER, REVERTER, TOPIC, swarm
+from tests.component.sn.engine import COUNTER, REVERTER, TOPIC, creation, swarm
 
 
 @pytest.fixture
@@ -257,3 +258,20 @@ async def test_a_block_holds_a_bounded_number_of_transactions(sn, monkeypatch):
     receipts = [await sn.receipt(transaction) for transaction in sent]
     numbers = [int(receipt["blockNumber"], 16) for receipt in reversed(receipts)]
     assert numbers == [2, 2, 2, 3, 3, 3, 4]
+
+
+async def test_a_transaction_that_fits_into_no_block_is_refused(sn):
+    answer = await sn.chain.provider.make_request(
+        "eth_sendRawTransaction", ["0x" + sn.sign(data=bytes(BYTES), gas=30_000_000).hex()]
+    )
+    assert "a transaction may have 131072 bytes" in answer["error"]["message"]
+
+
+async def test_a_block_holds_a_bounded_number_of_bytes(sn, monkeypatch):
+    monkeypatch.setattr(evm_pool, "BYTES_PER_BLOCK", 25_000)
+    sent = [
+        await sn.submit(data=creation(COUNTER) + bytes(10_000), gas=3_000_000, nonce=nonce)
+        for nonce in range(5)
+    ]
+    blocks = [(await sn.receipt(each))["blockNumber"] for each in sent]
+    assert max(blocks.count(block) for block in blocks) <= 2

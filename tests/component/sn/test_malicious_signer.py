@@ -321,7 +321,7 @@ async def test_a_running_node_takes_no_block_from_the_future_or_before_its_paren
         for ahead in (int(MAX_DRIFT_S) + 30, 10**9):
             raw = await node.do(made, ahead)
             outcome = await node.take(Proposal(raw, b"", b""))
-            assert "in the future" in str(outcome.failure)
+            assert "nobody whose ballot it is proposed" in str(outcome.failure)
         raw = await node.do(made, -(10**6))
         block = node.chain.decode_block(raw)
         vote = cast(key, node.chain.genesis_hash, block.number, Accepted(0, block.hash))

@@ -1,6 +1,6 @@
 """The rules that make two decisions on one block number impossible, one by one."""
 
-from services.sn.core.agreement import Accepted, Agreement
+from services.sn.core.agreement import MOST_BALLOTS, Accepted, Agreement
 
 A, B, C = b"a" * 20, b"b" * 20, b"c" * 20
 X, Y = b"x" * 32, b"y" * 32
@@ -118,5 +118,23 @@ def test_two_votes_in_one_ballot_contradict_each_other():
 def test_a_signer_cannot_fill_the_memory_with_votes():
     opened = agreement(C)
     for ballot in range(10_000):
-        opened.vote(A, Accepted(ballot, X))
-    assert len(opened.votes_for(X)) < 1_000
+        assert opened.vote(A, Accepted(ballot, X))
+    assert not opened.vote(A, Accepted(0, X)), "older than those that are kept"
+    kept = [ballot for ballot in range(10_000) if opened.voters(Accepted(ballot, X))]
+    assert kept == list(range(10_000 - MOST_BALLOTS, 10_000))
+    opened.vote(B, Accepted(9_999, X))
+    assert opened.decided() == Accepted(9_999, X)
+
+
+def test_a_signer_cannot_use_up_all_ballots():
+    opened = agreement(C)
+    assert not opened.promise(B, 1 + 3 * (1 << 40))
+    assert opened.promise(B, 1)
+
+
+def test_the_first_word_of_a_ballots_owner_holds():
+    opened = agreement(C)
+    opened.vote(A, Accepted(0, X))
+    opened.vote(A, Accepted(0, Y))
+    assert opened.proposals(X) == [Accepted(0, X)]
+    assert opened.proposals(Y) == []
