@@ -23,7 +23,8 @@ from services.common.tls import Identity
 from services.sn.adapters.account import account_of
 from services.sn.adapters.evm_chain import SwarmChain, create, install, load
 from services.sn.adapters.evm_decisions import Decisions
-from services.sn.adapters.evm_node import ChainThread, EvmNode
+from services.sn.adapters.evm_node import EvmNode
+from services.sn.adapters.evm_ports import ChainThread
 from services.sn.adapters.evm_store import KEY, Store
 from services.sn.adapters.json_rpc import METHOD_NOT_FOUND, READ_METHODS, JsonRpc, number
 from services.sn.adapters.p2p import P2P, Peer

@@ -8,19 +8,24 @@ Everything here runs on the chain's thread. Methods return what is to be told.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
 import rlp
 from eth.abc import BlockAPI, BlockHeaderAPI
 from eth_keys.datatypes import PrivateKey
 from eth_typing import Address
 from eth_utils.exceptions import ValidationError
-from rlp.sedes import List, big_endian_int, binary
 
 from services.common.errors import ChainUnavailableError, ConfigError
 from services.sn.adapters.evm_chain import HeadChange, SwarmChain
+from services.sn.adapters.evm_outcome import (
+    RECORD_KEY,
+    Outcome,
+    Proposal,
+    noting,
+    read_record,
+    write_record,
+)
 from services.sn.adapters.evm_votes import Vote, cast, certifies, decode_votes, encode_votes
 from services.sn.core.agreement import Accepted, Agreement
 
@@ -33,41 +38,7 @@ COMPARED = 128
 MAX_DRIFT_S = 15.0
 """How far a block's timestamp may lie ahead of the swarm's time, and of its parent's."""
 
-_RECORD = List([big_endian_int, big_endian_int, big_endian_int, binary])
-_RECORD_KEY = "agreement"
-
 Seal = Callable[[], HeadChange | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """A block, what makes its parent final, and who accepted it."""
-
-    block: bytes
-    """RLP."""
-    parent_certificate: bytes
-    votes: bytes
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What came of a message or of proposing."""
-
-    changes: list[HeadChange] = field(default_factory=list)
-    """Of the chain's head, in order."""
-    votes: list[Vote] = field(default_factory=list)
-    """New ones, to be told to all."""
-    proposal: Proposal | None = None
-    """This SN's own, to be told to all."""
-    final: bool = False
-    """Whether a block became final."""
-    is_new: bool = False
-    """Whether the block was not known before: it is to be passed on."""
-    behind: bool = False
-    """Whether the other side has final blocks that this one lacks."""
-    failure: ValidationError | ChainUnavailableError | None = None
-    """What went wrong on the way: a rule was broken, or the disk takes no more. What is above
-    happened before, and holds."""
 
 
 class Decisions:
@@ -99,7 +70,7 @@ class Decisions:
 
     def _load(self) -> Agreement:
         head = self._chain.head
-        record = _read(self._chain.store.meta(_RECORD_KEY))
+        record = read_record(self._chain.store.meta(RECORD_KEY))
         certificate = decode_votes(self._chain.store.certificate(head.block_number))
         if head.block_number == 0 or certificate:
             self._certificate = certificate
@@ -137,7 +108,7 @@ class Decisions:
     def on_proposal(self, proposal: Proposal, now: float) -> Outcome:
         """A block came, with votes; ``now`` is the swarm's time."""
         outcome = Outcome()
-        with _noting(outcome):
+        with noting(outcome):
             self._hear(decode_votes(proposal.parent_certificate), outcome)
             self._settle(outcome)
             self._on_block(
@@ -162,7 +133,7 @@ class Decisions:
     def on_votes(self, votes: Sequence[Vote]) -> Outcome:
         """Votes came."""
         outcome = Outcome()
-        with _noting(outcome):
+        with noting(outcome):
             self._hear(votes, outcome)
             self._settle(outcome)
         return outcome
@@ -209,7 +180,7 @@ class Decisions:
         outcome = Outcome()
         if not (self.open.may_propose_at_once() or self.open.is_prepared()):
             return outcome  # another SN's message came in between
-        with _noting(outcome):
+        with noting(outcome):
             choice = None if self.open.untouched else self.open.choice()
             if choice is None:
                 self._seal(seal, outcome)
@@ -417,30 +388,12 @@ class Decisions:
     def _keep(self, promised: int, accepted: Accepted | None) -> None:
         with self._chain.store.transaction():
             self._keep_certificate()
-            self._chain.store.set_meta(_RECORD_KEY, _write(self.open.number, promised, accepted))
+            self._chain.store.set_meta(
+                RECORD_KEY, write_record(self.open.number, promised, accepted)
+            )
 
     def _keep_certificate(self) -> None:
         """Store what makes the last final block final, with the first word on the next one."""
         if self._certificate:
             number = self.final.block_number
             self._chain.store.set_certificate(number, encode_votes(self._certificate))
-
-
-@contextmanager
-def _noting(outcome: Outcome) -> Iterator[None]:
-    try:
-        yield
-    except (ValidationError, ChainUnavailableError) as exc:
-        outcome.failure = exc
-
-
-def _write(number: int, promised: int, accepted: Accepted | None) -> bytes:
-    ballot, block = (0, b"") if accepted is None else (accepted.ballot, accepted.block)
-    return bytes(rlp.encode([number, promised, ballot, block], sedes=_RECORD))
-
-
-def _read(raw: bytes | None) -> tuple[int, int, Accepted | None]:
-    if raw is None:
-        return 0, 0, None
-    number, promised, ballot, block = rlp.decode(raw, sedes=_RECORD)
-    return number, promised, Accepted(ballot, bytes(block)) if block else None

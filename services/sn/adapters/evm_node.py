@@ -10,9 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
 
 from eth.abc import BlockHeaderAPI, SignedTransactionAPI
 from eth.consensus.clique.datatypes import Snapshot, VoteAction
@@ -23,9 +21,10 @@ from eth_utils.exceptions import ValidationError
 from services.common.clock import steady_time
 from services.common.errors import ChainUnavailableError
 from services.sn.adapters.evm_chain import HeadChange, SwarmChain
-from services.sn.adapters.evm_decisions import Decisions, Outcome, Proposal
-from services.sn.adapters.evm_pool import Pool
-from services.sn.adapters.evm_rules import TRANSACTION_GAS_CAP
+from services.sn.adapters.evm_decisions import Decisions
+from services.sn.adapters.evm_outcome import Outcome, Proposal
+from services.sn.adapters.evm_pool import Pool, check_transaction
+from services.sn.adapters.evm_ports import ChainThread, Gossip
 from services.sn.adapters.evm_votes import Vote
 from services.sn.core.agreement import Accepted, is_quorum
 from services.sn.core.signers import Motion, doubles, motions
@@ -37,9 +36,6 @@ DEBOUNCE_S = 0.005
 """How long a sealer lets transactions gather before it seals."""
 RETRY_S = 1.0
 """Pause after a block could not be sealed or stored."""
-NONCE_GAP = 256
-"""How far ahead of its sender's next nonce a transaction may be."""
-
 MOST_STEPS = 8
 """A ballot that does not succeed is given more time the more there were, up to so many steps."""
 CATCH_UP_S, DISTRUST_S = 5.0, 60.0
@@ -48,39 +44,6 @@ claims to be ahead is not waited for during the second: sealing is safe all the 
 SEALING, CATCHING_UP = "sealing", "catching up with the other SNs"
 USUAL = (SEALING, CATCHING_UP)
 """Statuses that nobody needs to look into."""
-
-T = TypeVar("T")
-
-
-class Gossip(Protocol):
-    """Tells the other SNs; must not block."""
-
-    def transactions(self, raws: list[bytes]) -> None:
-        """Pass transactions on."""
-
-    def proposal(self, proposal: Proposal) -> None:
-        """Propose a block."""
-
-    def votes(self, votes: Sequence[Vote]) -> None:
-        """Pass votes on."""
-
-    def prepare(self, number: int, ballot: int) -> None:
-        """Ask for promises."""
-
-
-class ChainThread:
-    """The one thread that touches the chain."""
-
-    def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="chain")
-
-    async def __call__(self, work: Callable[..., T], *args: object) -> T:
-        """Run ``work`` there; calls run one after another in the order of arrival."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work, *args)
-
-    def stop(self) -> None:
-        """End the thread after the work that it has."""
-        self._executor.shutdown(wait=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,26 +302,9 @@ class EvmNode:
         transaction = self.chain.decode_transaction(raw)
         if transaction.hash in self.pool:
             return transaction.hash, False
-        self._check(transaction)
+        check_transaction(transaction, self.chain.chain_id, self._nonces())
         self.pool.add(transaction, raw)
         return transaction.hash, True
-
-    def _check(self, transaction: SignedTransactionAPI) -> None:
-        transaction.validate()
-        if transaction.chain_id != self.chain.chain_id:
-            raise ValidationError(
-                f"the transaction is for chain {transaction.chain_id}, this is chain "
-                f"{self.chain.chain_id}"
-            )
-        if transaction.gas > TRANSACTION_GAS_CAP:
-            raise ValidationError(f"gas {transaction.gas} is over {TRANSACTION_GAS_CAP}")
-        if transaction.max_fee_per_gas or transaction.value:
-            raise ValidationError("gas is free and there is no currency: gasPrice and value are 0")
-        nonce = self._nonces()(transaction.sender)
-        if transaction.nonce < nonce:
-            raise ValidationError(f"nonce too low: {transaction.nonce}, the next is {nonce}")
-        if transaction.nonce > nonce + NONCE_GAP:
-            raise ValidationError(f"nonce too high: {transaction.nonce}, the next is {nonce}")
 
     def _plan(self) -> _Plan:
         opened = self.decisions.open

@@ -7,12 +7,17 @@ from eth.abc import SignedTransactionAPI
 from eth_typing import Address, Hash32
 from eth_utils.exceptions import ValidationError
 
+from services.sn.adapters.evm_rules import TRANSACTION_GAS_CAP
+
 LIMIT = 4096
 """Transactions in the pool; more are refused until blocks take some."""
 PER_BLOCK = 200
 """Transactions in one block: about a second of execution."""
 BYTES, BYTES_PER_BLOCK = 128 << 10, 4 << 20
 """Of one transaction, and of all in one block: a block must fit into a message."""
+
+NONCE_GAP = 256
+"""How far ahead of its sender's next nonce a transaction may be."""
 
 NonceOf = Callable[[Address], int]
 
@@ -115,3 +120,30 @@ class Pool:
         while nonce in queue:
             nonce += 1
         return nonce
+
+
+def check_transaction(transaction: SignedTransactionAPI, chain_id: int, nonce_of: NonceOf) -> None:
+    """Check what can be checked before execution.
+
+    Args:
+        transaction: which.
+        chain_id: of this chain.
+        nonce_of: a sender's next nonce after the head.
+
+    Raises:
+        ValidationError: it can never be executed, or not now.
+    """
+    transaction.validate()
+    if transaction.chain_id != chain_id:
+        raise ValidationError(
+            f"the transaction is for chain {transaction.chain_id}, this is chain {chain_id}"
+        )
+    if transaction.gas > TRANSACTION_GAS_CAP:
+        raise ValidationError(f"gas {transaction.gas} is over {TRANSACTION_GAS_CAP}")
+    if transaction.max_fee_per_gas or transaction.value:
+        raise ValidationError("gas is free and there is no currency: gasPrice and value are 0")
+    nonce = nonce_of(transaction.sender)
+    if transaction.nonce < nonce:
+        raise ValidationError(f"nonce too low: {transaction.nonce}, the next is {nonce}")
+    if transaction.nonce > nonce + NONCE_GAP:
+        raise ValidationError(f"nonce too high: {transaction.nonce}, the next is {nonce}")

@@ -23,22 +23,22 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from services.common.errors import ForbiddenError
 from services.common.tls import Identity
-from services.sn.adapters.evm_decisions import Proposal
 from services.sn.adapters.evm_node import EvmNode
+from services.sn.adapters.evm_outcome import Proposal
 from services.sn.adapters.evm_votes import Vote, encode_votes
 from services.sn.adapters.p2p_exchange import Exchange, block_message
 from services.sn.adapters.p2p_holders import Holders
 from services.sn.adapters.p2p_link import (
+    FRAMES,
     Credentials,
     Link,
     certificate_of,
     der_of,
     receive_hello,
+    require_same_chain,
 )
 from services.sn.adapters.p2p_messages import (
-    MAX_MESSAGE,
     MAX_PEERS,
-    Hello,
     Items,
     Kind,
     encode,
@@ -48,9 +48,7 @@ from services.sn.core.turns import clock_offset
 
 log = logging.getLogger("swarm.p2p")
 
-PING_S, PONG_S = 5.0, 10.0
-"""A link that answers no ping for this long is down."""
-CONNECT_S, CLOSE_S = 5.0, 1.0
+CONNECT_S = 5.0
 REDIAL_S, REDIAL_MAX_S = 0.5, 5.0
 TRIES = 10
 """How often an endpoint that only others named is dialled in vain before it is forgotten: an SN
@@ -214,13 +212,13 @@ class P2P:
             ssl=self._identity.client_context(),
             proxy=None,
             open_timeout=CONNECT_S,
-            **_FRAMES,
+            **FRAMES,
         )
 
     async def _listen(self, sock: socket.socket) -> None:
         context = self._identity.server_context()
         async with serve(
-            self._accept, sock=sock, ssl=context, open_timeout=CONNECT_S, **_FRAMES
+            self._accept, sock=sock, ssl=context, open_timeout=CONNECT_S, **FRAMES
         ) as server:
             await server.serve_forever()
 
@@ -331,7 +329,7 @@ class P2P:
         self._credentials.check(theirs, certificate)
         if endpoint is not None:
             self._owners[endpoint] = theirs.address
-        _require_same_chain(theirs, genesis, certificate.common_name)
+        require_same_chain(theirs, genesis, certificate.common_name)
         if theirs.address == self._me:
             raise ForbiddenError("that is this SN itself, or a copy of its data folder")
         if len(self._links) >= MAX_PEERS and theirs.address not in self._links:
@@ -386,24 +384,6 @@ class P2P:
             self._stored = known
             text = json.dumps(known).encode()
             await self._node.do(self._node.chain.store.set_meta, "endpoints", text)
-
-
-_FRAMES: dict[str, Any] = {
-    "compression": None,
-    "max_size": MAX_MESSAGE,
-    "ping_interval": PING_S,
-    "ping_timeout": PONG_S,
-    "close_timeout": CLOSE_S,
-}
-
-
-def _require_same_chain(hello: Hello, genesis: bytes, name: str) -> None:
-    if hello.genesis != genesis:
-        raise ForbiddenError(
-            f"{name} has another chain (another genesis block): it belongs to another swarm, or "
-            "one of the two SNs lost its data folder and began anew. Only one SN may start with "
-            "SN_I_AM_SENTINEL=true and an empty folder"
-        )
 
 
 def _standing(node: EvmNode) -> tuple[bytes, int]:

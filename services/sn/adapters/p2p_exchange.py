@@ -8,8 +8,9 @@ from typing import Protocol
 from eth_utils.exceptions import ValidationError
 
 from services.common.errors import ChainUnavailableError
-from services.sn.adapters.evm_decisions import Decisions, Outcome, Proposal
+from services.sn.adapters.evm_decisions import Decisions
 from services.sn.adapters.evm_node import EvmNode
+from services.sn.adapters.evm_outcome import Outcome, Proposal
 from services.sn.adapters.evm_votes import decode_votes
 from services.sn.adapters.p2p_link import Link
 from services.sn.adapters.p2p_messages import (

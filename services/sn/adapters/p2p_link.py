@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 from eth_keys.datatypes import PrivateKey, Signature
 from eth_keys.exceptions import BadSignature
@@ -12,10 +13,20 @@ from services.common.clock import steady_time
 from services.common.errors import ForbiddenError
 from services.common.ids import NodeKind
 from services.common.tls import PeerCertificate, read_certificate
-from services.sn.adapters.p2p_messages import Hello, Message, decode, encode, proof_hash
+from services.sn.adapters.p2p_messages import (
+    MAX_MESSAGE,
+    Hello,
+    Message,
+    decode,
+    encode,
+    proof_hash,
+)
 
 HELLO_S = 10.0
 """Deadline for the other side's HELLO."""
+PING_S, PONG_S = 5.0, 10.0
+"""A link that answers no ping for this long is down."""
+CLOSE_S = 1.0
 SEND_S = 10.0
 """A link that takes nothing for this long is down."""
 QUEUE, QUEUE_BYTES = 1024, 64 << 20
@@ -23,6 +34,16 @@ QUEUE, QUEUE_BYTES = 1024, 64 << 20
 
 CUT_S = 2.0
 """Seconds that such a link has to take a farewell."""
+
+
+FRAMES: dict[str, Any] = {
+    "compression": None,
+    "max_size": MAX_MESSAGE,
+    "ping_interval": PING_S,
+    "ping_timeout": PONG_S,
+    "close_timeout": CLOSE_S,
+}
+"""How WebSocket connections between SNs are made."""
 
 
 def certificate_of(connection: Connection) -> PeerCertificate:
@@ -100,6 +121,20 @@ async def receive_hello(connection: Connection) -> Hello:
     if not isinstance(message, Hello):
         raise ValidationError("did not begin with HELLO")
     return message
+
+
+def require_same_chain(hello: Hello, genesis: bytes, name: str) -> None:
+    """Check that another SN's chain is this one's.
+
+    Raises:
+        ForbiddenError: it has another genesis block.
+    """
+    if hello.genesis != genesis:
+        raise ForbiddenError(
+            f"{name} has another chain (another genesis block): it belongs to another swarm, or "
+            "one of the two SNs lost its data folder and began anew. Only one SN may start with "
+            "SN_I_AM_SENTINEL=true and an empty folder"
+        )
 
 
 class Link:

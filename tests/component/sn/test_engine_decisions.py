@@ -9,7 +9,8 @@ from eth_utils.exceptions import ValidationError
 
 from services.common.errors import ChainUnavailableError, ConfigError
 from services.sn.adapters.evm_chain import install, load
-from services.sn.adapters.evm_decisions import Decisions, Proposal
+from services.sn.adapters.evm_decisions import Decisions
+from services.sn.adapters.evm_outcome import Proposal
 from services.sn.adapters.evm_rules import genesis_header
 from services.sn.adapters.evm_store import Store
 from services.sn.adapters.evm_votes import cast, decode_votes, encode_votes

@@ -17,7 +17,8 @@ from eth_keys.datatypes import PrivateKey
 from eth_utils.exceptions import ValidationError
 
 from services.sn.adapters.evm_chain import install, load
-from services.sn.adapters.evm_decisions import MAX_DRIFT_S, Proposal
+from services.sn.adapters.evm_decisions import MAX_DRIFT_S
+from services.sn.adapters.evm_outcome import Proposal
 from services.sn.adapters.evm_rules import TRANSACTION_GAS_CAP, Context, genesis_header
 from services.sn.adapters.evm_store import Store
 from services.sn.adapters.evm_votes import cast, encode_votes

@@ -355,7 +355,7 @@ async def test_what_cannot_be_dialled_is_not_dialled(sns, endpoint):
 
 async def test_a_link_that_reads_nothing_is_cut(sns, monkeypatch):
     monkeypatch.setattr(p2p_link, "QUEUE_BYTES", 4 << 20)
-    monkeypatch.setattr(p2p, "_FRAMES", p2p._FRAMES | {"ping_interval": None})
+    monkeypatch.setattr(p2p, "FRAMES", p2p.FRAMES | {"ping_interval": None})
     a = await sns.start("1", sentinel=True)
     async with foe(sns, a) as it:
         await it.greet()
