@@ -248,8 +248,12 @@ class P2P:
             work.close()
 
     def _is_kept(self, endpoint: str) -> bool:
-        """Whether an endpoint is dialled for ever."""
-        return endpoint in {*self._join, *self._known, *self._homes.values()}
+        """Whether an endpoint is dialled for ever.
+
+        Those known from before the start only until there is a link: then others tell who is there.
+        """
+        known = () if self._links else self._known
+        return endpoint in {*self._join, *known, *self._homes.values()}
 
     def _named(self) -> int:
         return sum(not self._is_kept(endpoint) for endpoint in self._dialling)

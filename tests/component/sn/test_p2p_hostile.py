@@ -290,6 +290,26 @@ async def test_a_flood_of_transactions_fills_no_more_than_the_pool(sns, monkeypa
 # --- endpoints
 
 
+async def test_addresses_of_long_ago_are_forgotten_once_there_is_a_link(sns, monkeypatch):
+    """A container has another address after each restart: the old ones must not pile up."""
+    a = await sns.start("1", sentinel=True)
+    b = await sns.start("2", join=[a.endpoint])
+    old = [f"127.0.0.1:{port}" for port in range(1, 9)]
+    store = b.node.chain.store
+    await b.node.do(store.set_meta, "endpoints", json.dumps([*old, a.endpoint]).encode())
+    await sns.stop(b)
+    monkeypatch.setattr(p2p, "REDIAL_S", 0.01)
+    monkeypatch.setattr(p2p, "REDIAL_MAX_S", 0.02)
+    b = await sns.start("2", join=["127.0.0.1:1"])
+    links = b.chain._p2p
+    await until(lambda: links._dialling <= {"127.0.0.1:1", a.endpoint, b.endpoint})
+    assert a.endpoint in links._dialling
+    c = await sns.start("3", join=[a.endpoint])  # whom it hears of, so that it stores anew
+    await until(lambda: c.endpoint in links._dialling)
+    kept = json.loads(await b.node.do(b.node.chain.store.meta, "endpoints"))
+    assert not set(kept) & set(old[1:])
+
+
 async def test_strangers_that_an_sn_names_are_dialled_a_few_times_and_forgotten(sns, monkeypatch):
     monkeypatch.setattr(p2p, "REDIAL_S", 0.01)
     monkeypatch.setattr(p2p, "REDIAL_MAX_S", 0.02)
