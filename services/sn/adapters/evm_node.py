@@ -93,6 +93,8 @@ class EvmNode:
         """When catching up began or last brought a block."""
         self._distrusted = 0.0
         """Until when those who claim to be ahead are not waited for."""
+        self._failing = False
+        """Whether the last try to seal failed."""
         self._unsettled = False
         """Whether the disk did not take something that was decided."""
         self.cut_off = False
@@ -213,7 +215,9 @@ class EvmNode:
                 delay = await self._step()
             except (ChainUnavailableError, ValidationError) as exc:
                 self._say(f"cannot seal: {exc}")
-                delay = RETRY_S
+                self._failing = True
+                await asyncio.sleep(RETRY_S)
+                continue
             if delay == 0:
                 continue
             try:
@@ -226,6 +230,7 @@ class EvmNode:
     async def _step(self) -> float | None:
         """Seal if it is time; seconds until it may be, None: until something happens."""
         if self._unsettled:
+            await asyncio.sleep(RETRY_S)
             await self.hear([])
         plan = await self.do(self._plan)
         self.cut_off = plan.cut_off
@@ -233,7 +238,8 @@ class EvmNode:
             self._say(plan.turn.reason)
             self._since = None
             return CATCH_UP_S if self.catching_up else None
-        self._say(SEALING)
+        if not (self._failing and plan.work):
+            self._say(SEALING)
         if not plan.work:
             self._since = None
             return None
@@ -244,6 +250,7 @@ class EvmNode:
         if left > 0 and not plan.may_propose:
             return left
         await (self._propose() if plan.may_propose else self._prepare(plan.stage))
+        self._failing = False
         return 0
 
     async def _propose(self) -> None:

@@ -6,11 +6,13 @@ import signal
 import sqlite3
 import stat
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from services.common.errors import ChainUnavailableError, ConfigError
+from services.sn.adapters.evm_node import RETRY_S
 from services.sn.adapters.evm_store import DATABASE, LogRow, Store
 from tests.component.sn.engine import swarm
 
@@ -230,19 +232,21 @@ async def test_a_full_disk_loses_nothing_and_sealing_goes_on_when_there_is_room(
         pages = sql.execute("pragma page_count").fetchone()[0]
         sql.execute(f"pragma max_page_count = {pages + extra}")
 
-    failed = asyncio.Event()
-    say = node._say
+    failed, tries, loop = asyncio.Event(), [], asyncio.get_running_loop()
+    propose = node.decisions.propose
 
-    def listen(status):
-        say(status)
-        if status.startswith("cannot seal"):
-            failed.set()
+    def count(seal):  # on the chain's thread
+        tries.append(time.monotonic())
+        if len(tries) == 3:
+            loop.call_soon_threadsafe(failed.set)
+        return propose(seal)
 
-    monkeypatch.setattr(node, "_say", listen)
+    monkeypatch.setattr(node.decisions, "propose", count)
     await node.do(limit, 0)
     sent = [await sn.submit(to=counter, data=os.urandom(8000), nonce=n) for n in range(1, 4)]
     async with asyncio.timeout(30):
         await failed.wait()
+    assert tries[2] - tries[0] > RETRY_S, "a full disk is not tried again without a pause"
     assert "disk full" in sn.chain.status()
     assert await sn.call("eth_blockNumber") == "0x1"
     assert await sn.call("eth_getTransactionReceipt", sent[0]) is None
