@@ -323,7 +323,8 @@ async def test_an_account_that_was_used_before(tmp_path, client):
     head = int(client.ask("eth_blockNumber"), 16)
     async with running(await external(tmp_path, client.url, key_file=file)) as engine:
         assert engine.site.nonce == engine.first_nonce == 3
-        assert engine.first_block == head
+        deployed = int(client.ask("eth_blockNumber"), 16)
+        assert head <= engine.first_block < deployed  # anvil may count the last block late
 
 
 @pytest.mark.parametrize("first", [0, 1], ids=["both numbers", "the second number"])
