@@ -10,6 +10,7 @@ is one JSON object; the exit code is not 0 when a node failed.
 import argparse
 import asyncio
 import json
+import runpy
 import sys
 import time
 from dataclasses import dataclass
@@ -37,6 +38,11 @@ EXAMPLES = {
     "digits": Example(5, 4, "Handwritten digits: five organisations with two digits each"),
     "breast-cancer": Example(3, 3, "Breast cancer: three hospitals with 100 cases each"),
 }
+
+
+STUDIES = {"merge-methods": "merge-methods", "nature": "breast-cancer"}
+"""Examples that train many swarms: each has a study.py with arguments of its own, and uses the
+data and the training program in a folder."""
 
 
 def options_of(name, run_dir, sns=1):
@@ -104,9 +110,14 @@ def summary(name, outcome, nodes, central, seconds):
 
 
 def main():
+    if sys.argv[1:2] and sys.argv[1] in STUDIES:
+        path = str(HERE / sys.argv[1] / "study.py")
+        sys.path.insert(0, str(HERE / STUDIES[sys.argv[1]]))
+        sys.argv = [path, *sys.argv[2:]]
+        runpy.run_path(path, run_name="__main__")  # exits
     began = time.monotonic()
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("example", choices=EXAMPLES)
+    parser.add_argument("example", choices=(*EXAMPLES, *STUDIES))
     parser.add_argument("--sns", type=int, default=1, help="SN nodes; default 1")
     parser.add_argument("--run-dir", type=Path, help="new or empty folder; default runs/<time>-...")
     given = parser.parse_args()

@@ -28,11 +28,11 @@ def split(malignant, seed=SEED):
     return parts[1:], parts[0]
 
 
-def load(node):
+def load(node, seed=SEED):
     """Raw measurements and labels (1: malignant) of one node (0: all nodes), and of the test."""
     measurements, benign = load_breast_cancer(return_X_y=True)
     malignant = 1 - benign
-    nodes, test = split(malignant)
+    nodes, test = split(malignant, seed)
     own = nodes[node - 1] if node else np.concatenate(nodes)
     labels = malignant.astype(np.float32)
     return (measurements[own], labels[own]), (measurements[test], labels[test])
