@@ -206,7 +206,7 @@ class FakeContract:
 
     def leave(self, uid: str, reason: str, now: float) -> None:
         peer = self._peer(uid)
-        if not peer.live:
+        if not peer.live or self.phase is Phase.COMPLETED:
             return
         self._remove(uid, reason)
         if uid == self.leader and self.phase in (Phase.QUORUM, Phase.MERGING):
