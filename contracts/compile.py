@@ -30,6 +30,7 @@ _SOLC = _FOLDER / "node_modules" / "solc"
 _SETTINGS: dict[str, Any] = {
     "optimizer": {"enabled": True, "runs": 200},
     "evmVersion": EVM_VERSION,
+    "viaIR": True,  # the shorter code: with the old pipeline TrainingContract exceeds CODE_LIMIT
     "metadata": {"bytecodeHash": "none", "appendCBOR": False},
     "outputSelection": {"*": {"*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"]}},
 }

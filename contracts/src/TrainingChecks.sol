@@ -96,7 +96,8 @@ abstract contract TrainingChecks is TrainingState {
     function _termsDiffer(
         uint32 minPeers,
         bytes32 method,
-        bool adaptive
+        bool adaptive,
+        uint8 attestations
     ) internal view returns (string memory words) {
         if (minPeers != _minPeers) {
             words = _both("min peers", Words.number(_minPeers), Words.number(minPeers));
@@ -111,6 +112,16 @@ abstract contract TrainingChecks is TrainingState {
             words = string.concat(
                 words,
                 _both("adaptive sync", Words.onOff(_adaptive), Words.onOff(adaptive))
+            );
+        }
+        if (attestations != _attestations) {
+            words = string.concat(
+                words,
+                _both(
+                    "attestations of a merge",
+                    Words.number(_attestations),
+                    Words.number(attestations)
+                )
             );
         }
     }

@@ -5,7 +5,7 @@ import {NodeRegistry} from "./NodeRegistry.sol";
 import {Refusals} from "./Refusals.sol";
 import {SwarmRegistry} from "./SwarmRegistry.sol";
 import {TrainingChecks} from "./TrainingChecks.sol";
-import {TrainingRounds} from "./TrainingRounds.sol";
+import {TrainingProposals} from "./TrainingProposals.sol";
 import {TrainingState} from "./TrainingState.sol";
 import {Words} from "./Words.sol";
 
@@ -33,6 +33,10 @@ import {Words} from "./Words.sol";
 /// Every call names the generation, the round and, where a leader acts, the term it is about. So
 /// repeating a call is harmless and a late one is refused.
 ///
+/// Where merges must be attested, what a leader publishes is a proposal: MERGING goes on until as
+/// many contributors as the terms say made the same merge (then it counts), or agree on another one
+/// (then the leader is exposed and replaced).
+///
 /// A check-in is *fresh* if its peer's ML program trains, or closed in this very round. Closed
 /// peers go on contributing, but a round needs a fresh check-in: without one there is nothing new
 /// to merge.
@@ -41,10 +45,11 @@ import {Words} from "./Words.sol";
 /// - Enrolled makes a peer live and TRAINING, also one that is enrolled already.
 /// - Left takes the peer's check-in away, at once in CHECKIN and QUORUM. In MERGING it stays, and
 ///   goes when the merge ends without a result, that is at the next LeaderElected or Reopened.
+/// - LeaderElected, Reopened and Published end a proposal.
 /// - LeaderElected and Reopened forget the drops. Where Reopened follows from a drop ("below min
 ///   peers", "nothing new to merge") the check-ins of the dropped peers go, too.
 /// - Published opens round+1 with no check-ins, no leader and term 0.
-contract TrainingContract is TrainingChecks, TrainingRounds {
+contract TrainingContract is TrainingChecks, TrainingProposals {
     constructor(SwarmRegistry registry_, NodeRegistry nodes_) TrainingState(registry_, nodes_) {}
 
     // --- peers come and go ------------------------------------------------------------------
@@ -57,6 +62,8 @@ contract TrainingContract is TrainingChecks, TrainingRounds {
     /// @param adaptive adaptive sync; the first peer's binds the others.
     /// @param mayLead whether this peer may lead rounds.
     /// @param leaderTimeout seconds after which a term may be ended; the first peer's holds.
+    /// @param attestations of a merge by others than its leader, before it counts; the first peer's
+    /// binds the others.
     function enrol(
         uint32 generation,
         bytes16 peer,
@@ -64,7 +71,8 @@ contract TrainingContract is TrainingChecks, TrainingRounds {
         bytes32 method,
         bool adaptive,
         bool mayLead,
-        uint32 leaderTimeout
+        uint32 leaderTimeout,
+        uint8 attestations
     ) external onlyWriter {
         if (generation != 0) _requireGeneration(generation);
         _requireNotCompleted();
@@ -75,9 +83,17 @@ contract TrainingContract is TrainingChecks, TrainingRounds {
             );
         }
         if (_phase == Phase.UNINITIALIZED) {
-            _fixTerms(minPeers, method, adaptive, leaderTimeout);
-        } else if (minPeers != _minPeers || method != _method || adaptive != _adaptive) {
-            revert Refusals.Refused("terms-differ", _termsDiffer(minPeers, method, adaptive));
+            _fixTerms(minPeers, method, adaptive, leaderTimeout, attestations);
+        } else if (
+            minPeers != _minPeers ||
+            method != _method ||
+            adaptive != _adaptive ||
+            attestations != _attestations
+        ) {
+            revert Refusals.Refused(
+                "terms-differ",
+                _termsDiffer(minPeers, method, adaptive, attestations)
+            );
         }
         if (!_seat(peer, mayLead)) return;
         emit Enrolled(
@@ -88,7 +104,8 @@ contract TrainingContract is TrainingChecks, TrainingRounds {
             method,
             adaptive,
             mayLead,
-            _leaderTimeout
+            _leaderTimeout,
+            attestations
         );
         if (_phase == Phase.CHECKIN) _elect("quorum", 0); // its check-in may have lacked a leader
     }
@@ -191,6 +208,9 @@ contract TrainingContract is TrainingChecks, TrainingRounds {
         }
         if (p.checkedIn != round) revert Refusals.Refused("not-participant", Words.uid(peer));
         if (!_counts(p)) return;
+        if (_isProposed()) {
+            revert Refusals.Refused("contradicts", "the leader has proposed a merge with this peer");
+        }
         _count(p, false);
         p.droppedIn = term;
         emit Dropped(generation, round, term, peer, reason);
@@ -198,10 +218,14 @@ contract TrainingContract is TrainingChecks, TrainingRounds {
             string memory why = _checkIns < _minPeers ? "below min peers" : "nothing new to merge";
             _regather(true);
             _reopen(why);
+        } else if (_lacksAttesters()) {
+            _replaceLeader("too few attesters", 0);
+            _completeIfDone();
         }
     }
 
-    /// @notice The leader ends the round with its merged model. Repeating it is harmless.
+    /// @notice The leader ends the round with its merged model; where merges must be attested, it
+    /// proposes it, and the last attestation ends the round. Repeating it is harmless.
     /// @param generation the contract's generation.
     /// @param round the open round.
     /// @param term the present term: a leader that was replaced is refused.
@@ -224,19 +248,75 @@ contract TrainingContract is TrainingChecks, TrainingRounds {
         if (call_ == _lastPublish && generation == _generation) return;
         _requireLeader(generation, round, term, leader);
         _requireMerging();
-        if (digest == 0 || size == 0) {
-            revert Refusals.Refused("bad-value", "digest or size is zero");
+        if (_isProposed()) {
+            if (call_ == _proposal.call) return;
+            revert Refusals.Refused("contradicts", "the leader has proposed another merge");
         }
+        _requireFile(digest, size);
         if (!_requireContributors(contributors) && _merged != 0 && digest != _merged) {
             revert Refusals.Refused(
                 "bad-value",
                 "all contributors have weightage 0: the merged model must stay the last one"
             );
         }
-        _lastPublish = call_;
-        _merged = digest;
-        _close();
-        emit Published(generation, round, term, leader, digest, size, contributors, nextInterval);
+        Proposal memory made = Proposal(
+            generation,
+            round,
+            term,
+            nextInterval,
+            size,
+            0,
+            digest,
+            call_
+        );
+        if (_attestations == 0) {
+            _publish(made, contributors);
+            _completeIfDone();
+        } else {
+            _propose(made, contributors);
+        }
+    }
+
+    /// @notice A contributor made the leader's merge once more; this is what it got. The last one
+    /// that is needed ends the round, or the leader's term. Repeating it is harmless.
+    /// @param generation the contract's generation.
+    /// @param round the open round.
+    /// @param term the present term.
+    /// @param peer the contributor's node id; not the leader's.
+    /// @param digest the merged file's digest, as the peer computed it.
+    /// @param size its bytes.
+    function attest(
+        uint32 generation,
+        uint32 round,
+        uint32 term,
+        bytes16 peer,
+        bytes32 digest,
+        uint64 size
+    ) external onlyWriter {
+        Peer storage p = _requireEnrolled(generation, peer);
+        bytes32 statement = _statement(round, term, digest, size);
+        if (p.attested == statement) return;
+        Refusals.equal("wrong-round", "round", _round, round);
+        Refusals.equal("stale-term", "term", _term, term);
+        if (!_isProposed()) {
+            revert Refusals.Refused("wrong-phase", "no merge waits for attestations");
+        }
+        if (peer == _leader || !p.live || !_counts(p)) {
+            revert Refusals.Refused("not-participant", Words.uid(peer));
+        }
+        _requireFile(digest, size);
+        if (p.attestedIn == term) {
+            revert Refusals.Refused("contradicts", "the peer has attested another merge");
+        }
+        p.attestedIn = term;
+        p.attested = statement;
+        bool agrees = digest == _proposal.digest && size == _proposal.size;
+        emit Attested(generation, round, term, peer, digest, size, agrees);
+        if (agrees) {
+            _agree();
+        } else {
+            _disagree(statement, digest, size);
+        }
         _completeIfDone();
     }
 
@@ -314,6 +394,7 @@ contract TrainingContract is TrainingChecks, TrainingRounds {
         _phase = Phase.UNINITIALIZED;
         _leader = 0;
         _minPeers = 0;
+        _attestations = 0;
         _leaderTimeout = 0;
         _adaptive = false;
         _quorumAt = 0;

@@ -14,7 +14,8 @@ abstract contract TrainingRounds is TrainingState {
         uint32 minPeers,
         bytes32 method,
         bool adaptive,
-        uint32 leaderTimeout
+        uint32 leaderTimeout,
+        uint8 attestations
     ) internal {
         if (minPeers == 0 || method == 0 || leaderTimeout == 0) {
             revert Refusals.Refused(
@@ -22,6 +23,20 @@ abstract contract TrainingRounds is TrainingState {
                 "min peers, merge method or leader timeout is zero"
             );
         }
+        if (attestations >= minPeers) {
+            revert Refusals.Refused(
+                "bad-value",
+                string.concat(
+                    "min peers must be more than the attestations of a merge, which the leader "
+                    "cannot give itself: ",
+                    Words.number(minPeers),
+                    " min peers, ",
+                    Words.number(attestations),
+                    " attestations"
+                )
+            );
+        }
+        _attestations = attestations;
         _minPeers = minPeers;
         _method = method;
         _adaptive = adaptive;
@@ -88,6 +103,8 @@ abstract contract TrainingRounds is TrainingState {
         }
         if (peer == _leader) {
             _replaceLeader(ifLeader, 0);
+        } else if (_lacksAttesters()) {
+            _replaceLeader("too few attesters", 0);
         } else if (_phase == Phase.QUORUM && !_isQuorum()) {
             _reopen(ifReopened);
         }
@@ -111,6 +128,12 @@ abstract contract TrainingRounds is TrainingState {
             uint8(p.state) == state;
     }
 
+    function _requireFile(bytes32 digest, uint64 size) internal pure {
+        if (digest == 0 || size == 0) {
+            revert Refusals.Refused("bad-value", "digest or size is zero");
+        }
+    }
+
     function _record(
         Peer storage p,
         bytes32 digest,
@@ -118,9 +141,7 @@ abstract contract TrainingRounds is TrainingState {
         uint32 weightage,
         uint8 state
     ) internal {
-        if (digest == 0 || size == 0) {
-            revert Refusals.Refused("bad-value", "digest or size is zero");
-        }
+        _requireFile(digest, size);
         if (state > uint8(PeerState.INACTIVE)) {
             revert Refusals.Refused(
                 "bad-value",
@@ -151,6 +172,7 @@ abstract contract TrainingRounds is TrainingState {
         if (p.checkedIn == _round) return; // it replaces one that is counted: as fresh, too
         p.checkedIn = _round;
         p.droppedIn = 0;
+        p.attestedIn = 0;
         _count(p, true);
     }
 
@@ -175,6 +197,20 @@ abstract contract TrainingRounds is TrainingState {
     }
 
     // --- leaders and rounds -----------------------------------------------------------------
+
+    /// Whether too few of those who could attest the open merge are left: contributors other than
+    /// the leader that are live, or have attested it already.
+    function _lacksAttesters() internal view returns (bool) {
+        if (_attestations == 0 || _phase != Phase.MERGING) return false;
+        bytes16[] storage all = _seats[_generation];
+        uint256 left = 0;
+        for (uint256 i = 0; i < all.length; i++) {
+            Peer storage p = _peers[_generation][all[i]];
+            if (all[i] == _leader || !_counts(p)) continue;
+            if (p.live || p.attestedIn == _term) left++;
+        }
+        return left < _attestations;
+    }
 
     function _isQuorum() internal view returns (bool) {
         return _checkIns >= _minPeers && _fresh != 0;
@@ -206,7 +242,7 @@ abstract contract TrainingRounds is TrainingState {
             for (uint256 i = 0; i < all.length; i++) {
                 bytes16 uid = all[i];
                 Peer storage p = _peers[_generation][uid];
-                if (uid == barred || !p.live || !p.mayLead || !_counts(p)) continue;
+                if (uid == barred || !p.live || !p.mayLead || p.exposed || !_counts(p)) continue;
                 bytes32 lot = keccak256(
                     abi.encodePacked(address(this), _generation, _round, term, uid)
                 );

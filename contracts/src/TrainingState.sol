@@ -38,14 +38,30 @@ abstract contract TrainingState is Guarded {
         bool enrolled;
         bool live;
         bool seated; // is among _seats
-        bool mayLead;
+        bool mayLead; // as it enrolled; an exposed one does not
+        bool exposed; // led a round and published what others did not compute
         PeerState state;
         uint8 weightage; // of its last check-in, like size and digest
         uint32 closedIn; // round in which its ML program closed; while it trains, of no meaning
         uint32 checkedIn; // round of its check-in; not the open round: it has none
         uint32 droppedIn; // term of the open round in which it was dropped, or less
+        uint32 attestedIn; // the same for its attestation
         uint64 size;
         bytes32 digest;
+        bytes32 attested; // what it attested last: see _statement
+    }
+
+    /// @notice The merge that a leader published and that others must attest. It is about its term
+    /// alone, so nothing need be cleared.
+    struct Proposal {
+        uint32 generation;
+        uint32 round;
+        uint32 term;
+        uint32 nextInterval;
+        uint64 size;
+        uint8 agreed; // how many attested it
+        bytes32 digest;
+        bytes32 call; // what publish was called with
     }
 
     /// @notice Who is registered, lost or gone.
@@ -65,10 +81,12 @@ abstract contract TrainingState is Guarded {
     uint32 internal _mergedRound; // always _round - 1, except while UNINITIALIZED
     uint24 internal _checkIns; // to the open round, without dropped ones
     uint24 internal _fresh; // of them
+    uint8 internal _attestations; // that a merge needs; 0: none
 
     bytes32 internal _method; // ASCII, padded with zero bytes
     bytes32 internal _merged; // digest of the latest merged model; 0 before the first
     bytes32 internal _lastPublish; // what the last publish was called with
+    Proposal internal _proposal; // never written without attestations
 
     mapping(uint32 generation => mapping(bytes16 uid => Peer)) internal _peers;
     mapping(uint32 generation => bytes16[]) internal _enrolled;
@@ -85,7 +103,8 @@ abstract contract TrainingState is Guarded {
         bytes32 method,
         bool adaptive,
         bool mayLead,
-        uint32 leaderTimeout
+        uint32 leaderTimeout,
+        uint8 attestations
     );
     event CheckedIn(
         uint32 generation,
@@ -124,6 +143,35 @@ abstract contract TrainingState is Guarded {
         bytes16[] contributors,
         uint32 nextInterval
     );
+    event Proposed(
+        uint32 generation,
+        uint32 round,
+        uint32 term,
+        bytes16 leader,
+        bytes32 digest,
+        uint64 size,
+        bytes16[] contributors,
+        uint32 nextInterval
+    );
+    event Attested(
+        uint32 generation,
+        uint32 round,
+        uint32 term,
+        bytes16 peer,
+        bytes32 digest,
+        uint64 size,
+        bool agrees
+    );
+    event Exposed(
+        uint32 generation,
+        uint32 round,
+        uint32 term,
+        bytes16 leader,
+        bytes32 digest,
+        uint64 size,
+        bytes32 computed,
+        uint64 computedSize
+    );
     event Returned(uint32 generation, uint32 round, bytes16 peer);
     event Left(uint32 generation, uint32 round, bytes16 peer, string reason);
     event Refused(uint32 generation, uint32 round, bytes16 peer, string code, string detail);
@@ -153,7 +201,8 @@ abstract contract TrainingState is Guarded {
             uint32 leaderTimeout,
             bytes32 mergedDigest,
             uint32 mergedRound,
-            uint64 quorumAt
+            uint64 quorumAt,
+            uint8 attestations
         )
     {
         generation = _generation;
@@ -168,6 +217,13 @@ abstract contract TrainingState is Guarded {
         mergedDigest = _merged;
         mergedRound = _mergedRound;
         quorumAt = _quorumAt;
+        attestations = _attestations;
+    }
+
+    /// @notice The merge that waits for attestations, and how many agreed so far; zeros without one.
+    function proposal() external view returns (bytes32 digest, uint64 size, uint32 agreed) {
+        if (!_isProposed()) return (0, 0, 0);
+        return (_proposal.digest, _proposal.size, _proposal.agreed);
     }
 
     /// @notice How many peers ever enrolled in this generation.
@@ -181,7 +237,7 @@ abstract contract TrainingState is Guarded {
     }
 
     /// @notice One peer of this generation. Digest, size and weightage are those of its check-in to
-    /// the open round, 0 without one; weightage may be 0 with one.
+    /// the open round, 0 without one; weightage may be 0 with one. An exposed peer may not lead.
     function peerOf(
         bytes16 uid
     )
@@ -202,7 +258,7 @@ abstract contract TrainingState is Guarded {
         Peer storage p = _peers[_generation][uid];
         enrolled = p.enrolled;
         live = p.live;
-        mayLead = p.mayLead;
+        mayLead = p.mayLead && !p.exposed;
         state = uint8(p.state);
         if (p.checkedIn == _round && _round != 0) {
             digest = p.digest;
@@ -229,5 +285,15 @@ abstract contract TrainingState is Guarded {
     /// Whether the peer has a check-in to the open round that was not dropped.
     function _counts(Peer storage p) internal view returns (bool) {
         return p.checkedIn == _round && (p.droppedIn == 0 || p.droppedIn != _term);
+    }
+
+    /// Whether the present leader's merge waits for attestations.
+    function _isProposed() internal view returns (bool) {
+        return
+            _phase == Phase.MERGING &&
+            _attestations != 0 &&
+            _proposal.term == _term &&
+            _proposal.round == _round &&
+            _proposal.generation == _generation;
     }
 }

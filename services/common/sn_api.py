@@ -14,6 +14,8 @@ from services.common.ids import ContractNameField, DigestField, NodeIdField, Nod
 
 Weightage = Annotated[int, Field(ge=0, le=100)]
 """Node weightage, 1 to 100; 0 only from a peer that closed as ``inactive``."""
+Attestations = Annotated[int, Field(ge=0, le=255)]
+"""How many participants other than the leader must have got the same merge before it counts."""
 MethodName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,31}$")]
 Reason = Annotated[str, Field(max_length=200)]
 Endpoint = Annotated[str, Field(pattern=r"^[^\s/@]{1,255}:[0-9]{1,5}$")]
@@ -111,6 +113,8 @@ class Enrol(_Schema):
     """SL_MAKE_ME_ADMIN."""
     leader_timeout_s: Annotated[int, Field(ge=1, le=86_400)] = 600
     """SL_LEADER_FAILURE_BASE_TIMEOUT; the first peer's holds."""
+    attestations: Attestations = 0
+    """SL_MERGE_ATTESTATIONS; less than ``min_peers``."""
 
 
 class Perf(_Schema):
@@ -166,6 +170,14 @@ class Publish(OfTerm):
     """Adaptive sync: every peer's next interval in batches; 0 leaves each its own."""
 
 
+class Attest(OfTerm):
+    """``POST .../peers/{uid}/attest``: a participant made the leader's merge once more."""
+
+    digest: DigestField
+    """What it got."""
+    size: Annotated[int, Field(ge=1, lt=2**63)]
+
+
 class Leave(_OfGeneration):
     """``POST .../peers/{uid}/leave``: the peer ends before the training does."""
 
@@ -189,6 +201,7 @@ class Terms(_Schema):
     merge_method: str
     adaptive: bool
     leader_timeout_s: int
+    attestations: int = 0
 
 
 class CheckInView(_Schema):
@@ -211,6 +224,7 @@ class PeerView(_Schema):
     live: bool
     """False once it left or was lost; a new check-in brings it back."""
     may_lead: bool
+    """Never after it was exposed."""
     state: PeerState
     checkin: CheckInView | None
     """To the current round."""
@@ -224,6 +238,8 @@ class PeerView(_Schema):
     """How many published rounds it contributed to."""
     left: str
     """Why it is not live, or empty."""
+    exposed: bool = False
+    """It led a round of this generation and published what the others did not get."""
 
 
 class Merged(_Schema):
@@ -234,6 +250,27 @@ class Merged(_Schema):
     size: int
     leader: NodeIdField
     next_interval: int
+
+
+class Dispute(_Schema):
+    """A participant that got another merge than the leader published."""
+
+    peer: NodeIdField
+    digest: DigestField
+    size: int
+
+
+class Proposal(_Schema):
+    """What the present leader published, while it waits for attestations."""
+
+    digest: DigestField
+    size: int
+    contributors: list[NodeIdField]
+    next_interval: int
+    attested: list[NodeIdField] = []
+    """Who got the same."""
+    disputed: list[Dispute] = []
+    """Who did not."""
 
 
 class ContractView(_Schema):
@@ -257,6 +294,8 @@ class ContractView(_Schema):
     """Seconds since the present term's leader was elected; None without one."""
     waiting_for: str
     """What the contract waits for, in words; empty once it is completed."""
+    proposal: Proposal | None = None
+    """Only where merges must be attested."""
 
 
 class Event(_Schema):
@@ -266,8 +305,8 @@ class Event(_Schema):
     """1 for the contract's first event."""
     kind: str
     """``Enrolled``, ``CheckedIn``, ``LeaderElected``, ``Frozen``, ``Dropped``, ``Reopened``,
-    ``Published``, ``Left``, ``Returned``, ``Refused``, ``PerfReported``, ``Completed`` or
-    ``Reset``."""
+    ``Proposed``, ``Attested``, ``Exposed``, ``Published``, ``Left``, ``Returned``, ``Refused``,
+    ``PerfReported``, ``Completed`` or ``Reset``."""
     generation: int
     round: int
     data: dict[str, object]
@@ -312,6 +351,19 @@ class LeaderRecord(_Schema):
     reason: str
 
 
+class ExposedRecord(_Schema):
+    """A leader that published another merge than the others got."""
+
+    term: int
+    leader: NodeIdField
+    digest: DigestField
+    """What it published."""
+    computed: DigestField
+    """What they got."""
+    disputed: list[NodeIdField]
+    """Who got that."""
+
+
 class RoundRecord(_Schema):
     """One published round, from the ledger."""
 
@@ -326,6 +378,10 @@ class RoundRecord(_Schema):
     drops: list[DropRecord]
     block: int
     time: int
+    attested: list[NodeIdField] = []
+    """Who made the same merge, where that is asked for; in the order in which they said so."""
+    exposed: list[ExposedRecord] = []
+    """Leaders of the round's earlier terms."""
 
 
 class RoundsPage(_Schema):

@@ -140,7 +140,7 @@ class SnClient:
         self, contract: str, uid: NodeId, verb: str, body: BaseModel
     ) -> api.ContractState:
         """One write of a peer: ``enrol``, ``checkin``, ``freeze``, ``drop``, ``publish``,
-        ``report-leader``, ``perf`` or ``leave``."""  # noqa: D205, D209
+        ``attest``, ``report-leader``, ``perf`` or ``leave``."""  # noqa: D205, D209
         return await self._call(
             "POST", f"{_path(contract)}/peers/{uid}/{verb}", api.ContractState, body
         )

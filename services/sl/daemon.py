@@ -220,6 +220,7 @@ class _Node:
             adaptive=terms.adaptive,
             may_lead=self.settings.sl_make_me_admin,
             leader_timeout_s=self.settings.sl_leader_failure_base_timeout,
+            attestations=self.settings.sl_merge_attestations,
         )
         state = await self.sn.peer(self.contract, self.uid, "enrol", enrol)
         self.sn.patience = RUN_PATIENCE
@@ -337,12 +338,16 @@ class _Story:
 
     def tell(self, view: api.ContractView) -> None:
         logs.bind(round=f"r{view.round}")
-        chapter = (view.round, view.term, view.phase)
+        proposed = view.proposal.digest if view.proposal else ""
+        chapter = (view.round, view.term, view.phase, proposed)
         if chapter == self._told:
             return
         self._told = chapter
         if view.phase is api.Phase.QUORUM:
             log.info("quorum reached, peer %.8s leads (term %d)", view.leader, view.term)
+        elif view.proposal is not None and view.terms is not None:
+            log.info("peer %.8s published model %.12s, %d others must get the same",
+                     view.leader, proposed, view.terms.attestations)  # fmt: skip
         elif view.phase is api.Phase.MERGING:
             count = sum(p.participant for p in view.peers)
             log.info("round closed, peer %.8s merges %d models", view.leader, count)

@@ -46,6 +46,9 @@ class SlSettings(NodeSettings):
     sl_leader_failure_base_timeout: int = Field(600, ge=1, le=86_400)
     """Seconds after quorum until a leader without a merge may be replaced. A dead one is replaced
     in seconds, by its missed heartbeats."""
+    sl_merge_attestations: int = Field(0, ge=0, le=255)
+    """Ours: how many other participants must get the same merge as the leader before it counts; 0
+    trusts the leader. The same on all SLs of a training, and less than minPeers."""
     sl_wait_for_full_quorum_seconds: float = Field(30.0, ge=0)
     """How long a leader waits for more peers after minPeers are ready; 0 does not wait."""
 

@@ -76,7 +76,7 @@ class _StockChain:
         self._training = self._deploy("TrainingContract", registry, nodes)
         peer = (uid(1), 2, False, "h:1", "c", "1", uid(9), bytes(32))
         self._mine(nodes, _interface("NodeRegistry").call_data("register", peer))
-        self._call("enrol", 0, uid(1), 2, METHOD, False, True, 600)
+        self._call("enrol", 0, uid(1), 2, METHOD, False, True, 600, 0)
 
     def check_in(self) -> None:
         """A block with one check-in."""

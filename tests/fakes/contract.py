@@ -34,6 +34,9 @@ class Peer:
     perf: api.Perf | None = None
     perf_round: int = 0
     rounds: int = 0
+    exposed: bool = False
+    attested: tuple[int, int, str, int] | None = None
+    """Round, term, digest and size of what it attested last."""
 
 
 @dataclass
@@ -56,6 +59,9 @@ class FakeContract:
     peers: dict[str, Peer] = field(default_factory=dict)
     merged: api.Merged | None = None
     quorum_at: float = 0.0
+    proposal: api.Proposal | None = None
+    exposures: list[tuple[int, str, str, str]] = field(default_factory=list)
+    """Exposed leaders: round, leader, what it published, what the others got."""
     history: list[tuple[int, str, tuple[str, ...], str]] = field(default_factory=list)
     """Published rounds: number, leader, contributors, digest."""
 
@@ -65,6 +71,7 @@ class FakeContract:
         terms = api.Terms(**enrol.model_dump(exclude={"may_lead"}))
         self._require(self.phase is not Phase.COMPLETED, "completed")
         if self.terms is None:
+            self._require(terms.attestations < terms.min_peers, "bad-value")
             self.terms, self.phase, self.round = terms, Phase.CHECKIN, 1
         mine = terms.model_dump(exclude={"leader_timeout_s"})
         self._require(mine == self.terms.model_dump(exclude={"leader_timeout_s"}), "terms-differ")
@@ -107,13 +114,16 @@ class FakeContract:
             peer.participant = peer.checkin is not None
         self.phase = Phase.MERGING
 
-    def drop(self, uid: str, round_: int, term: int, dropped: str, reason: str) -> None:
+    def drop(
+        self, uid: str, round_: int, term: int, dropped: str, reason: str, now: float
+    ) -> None:  # fmt: skip
         self._fence(uid, round_, term)
         self._require(self.phase is Phase.MERGING, "wrong-phase")
         peer = self._peer(dropped)
         self._require(peer.participant and dropped != uid, "not-participant")
         if peer.dropped:
             return
+        self._require(self.proposal is None, "contradicts")
         peer.dropped = reason
         remaining = self._merging()
         if not self._is_quorum(remaining):
@@ -121,29 +131,64 @@ class FakeContract:
                 if other.dropped:
                     other.checkin = None
             self._reopen()
+        elif self._lacks_attesters():
+            self._replace_leader(now, excluded="")
+            self._complete_if_closed()
 
     def publish(
         self, uid: str, round_: int, term: int, digest: str, size: int, contributors: list[str],
         next_interval: int = 0,
     ) -> None:  # fmt: skip
+        proposal = api.Proposal(
+            digest=digest, size=size, contributors=contributors, next_interval=next_interval
+        )
         if self.merged and (self.merged.round, self.merged.digest) == (round_, digest):
             return
         self._fence(uid, round_, term)
         self._require(self.phase is Phase.MERGING, "wrong-phase")
+        if self.proposal is not None:
+            first = self.proposal.model_copy(update={"attested": [], "disputed": []})
+            self._require(proposal == first, "contradicts")
+            return
         expected = sorted(self._merging())
         self._require(contributors == expected, "contributors-differ")
         weights = [p.checkin.weightage for u in expected if (p := self.peers[u]).checkin]
         if self.merged and not any(weights):
             self._require(digest == self.merged.digest, "bad-value")
-        self.merged = api.Merged(
-            round=round_, digest=digest, size=size, leader=uid, next_interval=next_interval
-        )
-        self.history.append((round_, uid, tuple(expected), digest))
-        for u, peer in self.peers.items():
-            peer.rounds += u in expected
-            peer.checkin, peer.participant, peer.dropped = None, False, ""
-        self.round, self.term, self.leader, self.phase = round_ + 1, 0, "", Phase.CHECKIN
-        self._complete_if_closed()
+        self.proposal = proposal
+        assert self.terms is not None
+        if not self.terms.attestations:
+            self._publish()
+
+    def attest(
+        self, uid: str, round_: int, term: int, digest: str, size: int, now: float
+    ) -> None:  # fmt: skip
+        peer, statement = self._peer(uid), (round_, term, digest, size)
+        if peer.attested == statement:
+            return
+        self._require(round_ == self.round, "wrong-round")
+        self._require(term == self.term, "stale-term")
+        proposal = self.proposal
+        self._require(proposal is not None, "wrong-phase")
+        assert proposal is not None
+        assert self.terms is not None
+        may = uid in self._merging() and uid != self.leader and peer.live
+        self._require(may, "not-participant")
+        self._require((peer.attested or ())[:2] != (round_, term), "contradicts")
+        peer.attested = statement
+        same = [u for u, p in self.peers.items() if p.attested == statement]
+        if (digest, size) == (proposal.digest, proposal.size):
+            self.proposal = proposal.model_copy(update={"attested": [*proposal.attested, uid]})
+            if len(same) >= self.terms.attestations:
+                self._publish()
+            return
+        other = api.Dispute(peer=uid, digest=digest, size=size)
+        self.proposal = proposal.model_copy(update={"disputed": [*proposal.disputed, other]})
+        if len(same) >= self.terms.attestations:
+            self.peers[self.leader].exposed = True
+            self.exposures.append((round_, self.leader, proposal.digest, digest))
+            self._replace_leader(now, excluded="")
+            self._complete_if_closed()
 
     def report_leader(self, round_: int, term: int, now: float) -> None:
         self._require(round_ == self.round, "wrong-round")
@@ -161,13 +206,15 @@ class FakeContract:
 
     def leave(self, uid: str, reason: str, now: float) -> None:
         peer = self._peer(uid)
-        if not peer.live:
+        if not peer.live or self.phase is Phase.COMPLETED:
             return
         self._remove(uid, reason)
         if uid == self.leader and self.phase in (Phase.QUORUM, Phase.MERGING):
             self._replace_leader(now, excluded=uid)
         elif self.phase is Phase.QUORUM and not self._is_quorum(self._checked_in()):
             self._reopen()
+        elif self._lacks_attesters():
+            self._replace_leader(now, excluded="")
         self._complete_if_closed()
 
     def reap(self, uid: str, now: float) -> None:
@@ -186,18 +233,48 @@ class FakeContract:
             name="c", generation=self.generation, phase=self.phase, round=self.round,
             term=self.term, leader=self.leader, terms=self.terms, merged=self.merged,
             quorum_age_s=now - self.quorum_at if electing else None, waiting_for="",
+            proposal=self.proposal,
             peers=[
                 api.PeerView(
                     uid=uid, endpoint=f"{uid[-1]}:1", fingerprint="", container="", live=p.live,
-                    may_lead=p.may_lead, state=p.state, checkin=p.checkin,
+                    may_lead=p.may_lead and not p.exposed, state=p.state, checkin=p.checkin,
                     participant=p.participant, dropped=p.dropped, perf=p.perf,
-                    perf_round=p.perf_round, rounds=p.rounds, left=p.left,
+                    perf_round=p.perf_round, rounds=p.rounds, left=p.left, exposed=p.exposed,
                 )
                 for uid, p in sorted(self.peers.items())
             ],
         )  # fmt: skip
 
     # --- rules
+
+    def _publish(self) -> None:
+        proposal, expected = self.proposal, self._merging()
+        assert proposal is not None
+        self.merged = api.Merged(
+            round=self.round, digest=proposal.digest, size=proposal.size, leader=self.leader,
+            next_interval=proposal.next_interval,
+        )  # fmt: skip
+        self.history.append((self.round, self.leader, tuple(sorted(expected)), proposal.digest))
+        for u, peer in self.peers.items():
+            peer.rounds += u in expected
+            peer.checkin, peer.participant, peer.dropped = None, False, ""
+        self.round, self.term, self.leader = self.round + 1, 0, ""
+        self.phase, self.proposal = Phase.CHECKIN, None
+        self._complete_if_closed()
+
+    def _lacks_attesters(self) -> bool:
+        assert self.terms is not None
+        if self.phase is not Phase.MERGING:
+            return False
+        left = [
+            u
+            for u in self._merging()
+            if u != self.leader
+            and (
+                self.peers[u].live or (self.peers[u].attested or ())[:2] == (self.round, self.term)
+            )
+        ]
+        return len(left) < self.terms.attestations
 
     def _require(self, condition: bool, code: str) -> None:
         if not condition:
@@ -229,7 +306,12 @@ class FakeContract:
     def _elect(self, now: float, excluded: str = "") -> bool:
         ready = self._checked_in()
         eligible = [
-            u for u in ready if self.peers[u].may_lead and u != excluded and not self.is_lost(u)
+            u
+            for u in ready
+            if self.peers[u].may_lead
+            and not self.peers[u].exposed
+            and u != excluded
+            and not self.is_lost(u)
         ]
         if not self._is_quorum(ready) or not eligible:
             return False
@@ -257,6 +339,7 @@ class FakeContract:
         self._gather_again()
 
     def _gather_again(self) -> None:
+        self.proposal = None
         for peer in self.peers.values():
             peer.participant = False
             if not peer.live:

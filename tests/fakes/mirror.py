@@ -17,7 +17,10 @@ from services.sn.core.views import view_of
 from tests.fakes.contract import FakeContract, RefusedError
 from tests.solidity.evm import OWNER, START, Evm, RevertedError
 
-SHARED = ("uid", "live", "may_lead", "state", "checkin", "participant", "dropped", "left", "rounds")
+SHARED = (
+    "uid", "live", "may_lead", "state", "checkin", "participant", "dropped", "left", "rounds",
+    "exposed",
+)  # fmt: skip
 
 
 class MirroredContract:
@@ -53,7 +56,7 @@ class MirroredContract:
         self._both(
             lambda: self.fake.enrol(uid, enrol),
             "enrol", 0, _b(uid), enrol.min_peers, abi.method_bytes(enrol.merge_method),
-            enrol.adaptive, enrol.may_lead, enrol.leader_timeout_s,
+            enrol.adaptive, enrol.may_lead, enrol.leader_timeout_s, enrol.attestations,
         )  # fmt: skip
 
     def check_in(self, uid, c, now) -> None:
@@ -67,9 +70,10 @@ class MirroredContract:
     def freeze(self, uid, round_, term) -> None:
         self._both(lambda: self.fake.freeze(uid, round_, term), "freeze", 1, round_, term, _b(uid))
 
-    def drop(self, uid, round_, term, dropped, reason) -> None:
+    def drop(self, uid, round_, term, dropped, reason, now) -> None:
+        self._time(now)
         self._both(
-            lambda: self.fake.drop(uid, round_, term, dropped, reason),
+            lambda: self.fake.drop(uid, round_, term, dropped, reason, now),
             "drop", 1, round_, term, _b(uid), _b(dropped), reason,
         )  # fmt: skip
 
@@ -80,6 +84,13 @@ class MirroredContract:
             ),
             "publish", 1, round_, term, _b(uid), _b(digest), size,
             [_b(c) for c in contributors], next_interval,
+        )  # fmt: skip
+
+    def attest(self, uid, round_, term, digest, size, now) -> None:
+        self._time(now)
+        self._both(
+            lambda: self.fake.attest(uid, round_, term, digest, size, now),
+            "attest", 1, round_, term, _b(uid), _b(digest), size,
         )  # fmt: skip
 
     def report_leader(self, round_, term, now) -> None:
@@ -135,7 +146,16 @@ class MirroredContract:
 
     def _compare(self) -> None:
         ours, theirs = self.fake.view(0.0), view_of(self.training, Nodes(), None)
-        for name in ("generation", "phase", "round", "term", "leader", "terms", "merged"):
+        for name in (
+            "generation",
+            "phase",
+            "round",
+            "term",
+            "leader",
+            "terms",
+            "merged",
+            "proposal",
+        ):
             assert getattr(ours, name) == getattr(theirs, name), name
         for mine, twin in zip(ours.peers, theirs.peers, strict=True):
             for name in SHARED:

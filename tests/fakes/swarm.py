@@ -46,6 +46,8 @@ class SimPeer:
     backlog: list[ev.Event] = field(default_factory=list)
     cut_from: set[str] = field(default_factory=set)
     """Peers whose files it cannot fetch."""
+    lies: str = ""
+    """What it publishes and attests instead of the merge; honest if empty."""
     trace: list[str] = field(default_factory=list)
 
     @property
@@ -60,12 +62,13 @@ class SimSwarm:
     peers: how many.
     min_peers: of the contract.
     quorum_wait: of every peer.
+    attestations: that a merge needs.
     make_contract: given what tells lost peers, makes the contract.
     """
 
     def __init__(
         self, seed: int, peers: int, min_peers: int, quorum_wait: float = 30.0,
-        make_contract: Callable[..., FakeContract] = fake_contract,
+        make_contract: Callable[..., FakeContract] = fake_contract, attestations: int = 0,
     ) -> None:  # fmt: skip
         self.random = random.Random(seed)
         self.now = 0.0
@@ -74,6 +77,9 @@ class SimSwarm:
         """Who holds a merged model: its leader, and before it publishes one other participant."""
         self.contract = make_contract(lambda uid: uid in self.lost)
         self.min_peers, self.quorum_wait = min_peers, quorum_wait
+        self.attestations = attestations
+        self.honest: set[str] = set()
+        """What the merges asked for give where nobody lies."""
         self.peers: dict[str, SimPeer] = {}
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
@@ -86,7 +92,9 @@ class SimSwarm:
         closing: api.PeerState = api.PeerState.SNAPSHOT, may_lead: bool = True,
     ) -> SimPeer:  # fmt: skip
         uid = uid_of(index)
-        terms = api.Enrol(min_peers=self.min_peers, may_lead=may_lead)
+        terms = api.Enrol(
+            min_peers=self.min_peers, may_lead=may_lead, attestations=self.attestations
+        )
         self.contract.enrol(uid, terms)
         machine = Training(uid, self.contract.generation, 4, self.quorum_wait)
         peer = self.peers[uid] = SimPeer(uid, machine, syncs, batch_time, closing)
@@ -188,6 +196,8 @@ class SimSwarm:
         match command:
             case ev.Merge():
                 return self._merge(peer, command)
+            case ev.Recompute():
+                return self._recompute(peer, command)
             case ev.Install():
                 return self._install(peer, command)
             case ev.AnswerSync(training_over=over):
@@ -212,7 +222,9 @@ class SimSwarm:
             case ev.Freeze(round_, term):
                 contract.freeze(uid, round_, term)
             case ev.Drop(round_, term, dropped, reason):
-                contract.drop(uid, round_, term, dropped, reason)
+                contract.drop(uid, round_, term, dropped, reason, self.now)
+            case ev.Attest(round_, term, model):
+                contract.attest(uid, round_, term, model.digest, model.size, self.now)
             case ev.Publish(round_, term, model, contributors, interval):
                 contract.publish(
                     uid, round_, term, model.digest, model.size, list(contributors), interval
@@ -234,11 +246,26 @@ class SimSwarm:
             self._deliver(peer, ev.InputFailed(command, uid, "unreachable", self.now))
         if bad:
             return None
-        model = ev.Model(digest_of([(i.model.digest, i.weightage) for i in command.inputs]), 100)
+        model = self._result(peer, command)
         self.copies[model.digest] = {peer.uid}
         others = [i.peer for i in command.inputs if i.peer != peer.uid]
         self.copies[model.digest].update(others[:1])
         return ev.MergeFinished(command, model, self.now)
+
+    def _result(self, peer: SimPeer, command: ev.Merge) -> ev.Model:
+        digest = digest_of([(i.model.digest, i.weightage) for i in command.inputs])
+        self.honest.add(digest)
+        return ev.Model(digest_of(peer.lies, digest) if peer.lies else digest, 100)
+
+    def _recompute(self, peer: SimPeer, command: ev.Recompute) -> ev.Event:
+        """Each input from its peer, else from one of the sources, which have all."""
+        spare = [u for u in self.peers if f"{u[-1]}:1" in command.sources]
+        for wanted in command.merge.inputs:
+            if not any(self._reachable(peer, uid) for uid in (wanted.peer, *spare)):
+                return ev.Failed(command, "no source", self.now)
+        model = self._result(peer, command.merge)
+        self.copies.setdefault(model.digest, set()).add(peer.uid)
+        return ev.Recomputed(command, model, self.now)
 
     def _install(self, peer: SimPeer, command: ev.Install) -> ev.Event:
         holders = self.copies[command.model.digest]

@@ -22,11 +22,14 @@ PROGRAM = Path(__file__).with_name("ml_program.py")
 class Swarm(Composition):
     """A running swarm of `ml_program.py`."""
 
-    def __init__(self, run_dir: Path, *options: str, nodes: int, program: tuple[str, ...]) -> None:
+    def __init__(
+        self, run_dir: Path, *options: str, nodes: int, program: tuple[str, ...],
+        driver: str = "compose.local",
+    ) -> None:  # fmt: skip
         self.run_dir = run_dir
         words = ["run", "--run-dir", str(run_dir), "--json", "--nodes", str(nodes), *options]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "compose.local", *words, "--", *program],
+            [sys.executable, "-m", driver, *words, "--", *program],
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, cwd=REPOSITORY,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
@@ -67,9 +70,11 @@ def swarm(tmp_path: Path) -> Iterator[Any]:
     """Starts a swarm: `swarm(BATCHES, *options, nodes=5)`."""
     started: list[Swarm] = []
 
-    def start(batches: int, *options: str, nodes: int = 5, program: tuple[str, ...] = ()) -> Swarm:
+    def start(
+        batches: int, *options: str, nodes: int = 5, program: tuple[str, ...] = (), **other: str
+    ) -> Swarm:
         program = program or (sys.executable, str(PROGRAM), "{index}", str(batches))
-        one = Swarm(tmp_path / "run", *options, nodes=nodes, program=program)
+        one = Swarm(tmp_path / "run", *options, nodes=nodes, program=program, **other)
         started.append(one)
         return one
 

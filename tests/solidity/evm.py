@@ -6,7 +6,7 @@ No blocks, signatures or accounts: a call is one EVM message at the present chai
     evm = Evm()
     evm.nodes.call("register", uid, 1, False, "h:1", "", "", uid, bytes(32))
     training = evm.deploy_training()
-    events = training.call("enrol", 1, uid, 2, b"mean", False, True, 600)
+    events = training.call("enrol", 1, uid, 2, b"mean", False, True, 600, 0)
     training.view("summary")
 """
 
@@ -81,6 +81,10 @@ class Evm:
         )
         self._run(message, self._state.computation_class.apply_create_message)
         return Deployed(self, interface, address)
+
+    def code(self, address: bytes) -> bytes:
+        """What is deployed at an address."""
+        return bytes(self._state.get_code(address))
 
     def deploy_training(self) -> "Deployed":
         """A fresh TrainingContract of this swarm."""

@@ -18,6 +18,7 @@ class Seat:
     checkin: tuple[bytes, int, int] | None = None
     participant: bool = False
     dropped: bool = False
+    exposed: bool = False
 
 
 @dataclass
@@ -32,6 +33,8 @@ class Fold:
     terms: dict[str, Any] = field(default_factory=dict)
     merged: tuple[int, bytes] = (0, bytes(32))
     seats: dict[bytes, Seat] = field(default_factory=dict)
+    proposal: dict[str, Any] | None = None
+    """What was proposed, and by whom each result was got."""
 
     def apply(self, event: Event) -> None:
         getattr(self, f"_on_{event.name}")(**event.args)
@@ -63,6 +66,7 @@ class Fold:
         self._gather_again(without_dropped=reason in ("below min peers", "nothing new to merge"))
 
     def _gather_again(self, *, without_dropped):
+        self.proposal = None
         for seat in self.seats.values():
             if not seat.live or (without_dropped and seat.dropped):
                 seat.checkin = None
@@ -76,7 +80,17 @@ class Fold:
     def _on_Dropped(self, peer, **_):
         self.seats[peer].participant, self.seats[peer].dropped = False, True
 
+    def _on_Proposed(self, digest, size, contributors, **_):
+        self.proposal = {"merge": (digest, size), "contributors": contributors, "got": {}}
+
+    def _on_Attested(self, peer, digest, size, **_):
+        self.proposal["got"][peer] = (digest, size)
+
+    def _on_Exposed(self, leader, **_):
+        self.seats[leader].exposed = True
+
     def _on_Published(self, round, digest, **_):
+        self.proposal = None
         self.phase, self.round, self.term, self.leader = "CHECKIN", round + 1, 0, bytes(16)
         self.merged = (round, digest)
         for seat in self.seats.values():

@@ -38,6 +38,9 @@ class Peer:
     closed_in: int = 0
     checkin: tuple[bytes, int, int] | None = None
     """Digest, size, weightage; to the open round."""
+    attested: tuple[int, int, bytes, int] | None = None
+    """Round, term, digest and size of what it attested last."""
+    exposed: bool = False
 
 
 class Oracle:
@@ -61,6 +64,8 @@ class Oracle:
         self.drops: set[bytes] = set()
         self.merges: list[bytes] = []
         self.last_publish: Call = {}
+        self.proposal: Call = {}
+        """What the leader published, while that waits for attestations."""
 
     @property
     def merged(self) -> bytes:
@@ -77,14 +82,18 @@ class Oracle:
     # --- calls, with the contract's parameter names
 
     def enrol(
-        self, generation, peer, minPeers, method, adaptive, mayLead, leaderTimeout
+        self, generation, peer, minPeers, method, adaptive, mayLead, leaderTimeout, attestations
     ):  # fmt: skip
         need(generation in (0, self.generation), "wrong-generation")
         need(self.phase != "COMPLETED", "completed")
         need(peer not in self.lost, "unknown-node")
-        terms = {"minPeers": minPeers, "method": method, "adaptive": adaptive}
+        terms = {
+            "minPeers": minPeers, "method": method, "adaptive": adaptive,
+            "attestations": attestations,
+        }  # fmt: skip
         if not self.terms:
             need(minPeers > 0 and method != NOTHING and leaderTimeout > 0, "bad-value")
+            need(attestations < minPeers, "bad-value")
             self.terms = {**terms, "leaderTimeout": leaderTimeout}
             self.phase, self.round = "CHECKIN", 1
         need(terms.items() <= self.terms.items(), "terms-differ")
@@ -141,6 +150,7 @@ class Oracle:
         need(peer in self.participants and peer != leader, "not-participant")
         if peer in self.drops:
             return
+        need(not self.proposal, "contradicts")
         self.drops.add(peer)
         self._say("Dropped", term=term, peer=peer, reason=reason)
         remaining = self.remaining()
@@ -148,6 +158,9 @@ class Oracle:
             self._reopen_without_drops("below min peers")
         elif not any(self.is_fresh(uid) for uid in remaining):
             self._reopen_without_drops("nothing new to merge")
+        else:
+            self._end_term_without_attesters()
+            self._complete()
 
     def publish(
         self, generation, round, term, leader, digest, size, contributors, nextInterval
@@ -157,16 +170,56 @@ class Oracle:
             return
         self._fence(generation, round, term, leader)
         need(self.phase == "MERGING", "wrong-phase")
+        if call == self.proposal:
+            return
+        need(not self.proposal, "contradicts")
         need(digest != NOTHING and size > 0, "bad-value")
         need(contributors == sorted(self.remaining()), "contributors-differ")
         weights = [self.peers[uid].checkin[2] for uid in contributors]
         need(any(weights) or not self.merges or digest == self.merged, "bad-value")
-        self.last_publish = call
+        if self.terms["attestations"]:
+            self.proposal = call
+            self._tell("Proposed", call)
+        else:
+            self._publish(call)
+
+    def attest(self, generation, round, term, peer, digest, size):
+        now = self._peer(generation, peer)
+        if now.attested == (round, term, digest, size):
+            return
+        need(round == self.round, "wrong-round")
+        need(term == self.term, "stale-term")
+        need(bool(self.proposal), "wrong-phase")
+        need(peer in self.remaining() and peer != self.leader and now.live, "not-participant")
+        need(digest != NOTHING and size > 0, "bad-value")
+        need(peer not in self.attesters(), "contradicts")
+        now.attested = (round, term, digest, size)
+        proposed = (self.proposal["digest"], self.proposal["size"])
+        agrees = (digest, size) == proposed
+        self._say("Attested", term=term, peer=peer, digest=digest, size=size, agrees=agrees)
+        same = [uid for uid in self.attesters() if self.peers[uid].attested == now.attested]
+        if len(same) < self.terms["attestations"]:
+            return
+        if agrees:
+            self._publish(self.proposal)
+            return
+        self.peers[self.leader].exposed = True
         self._say(
-            "Published", term=term, leader=leader, digest=digest, size=size,
-            contributors=contributors, nextInterval=nextInterval,
+            "Exposed", term=term, leader=self.leader, digest=proposed[0], size=proposed[1],
+            computed=digest, computedSize=size,
         )  # fmt: skip
-        self.merges.append(digest)
+        self._end_term("leader exposed", NOBODY)
+        self._complete()
+
+    def _tell(self, name: str, call: Call) -> None:
+        fields = ("term", "leader", "digest", "size", "contributors", "nextInterval")
+        self._say(name, **{key: call[key] for key in fields})
+
+    def _publish(self, call: Call) -> None:
+        self.last_publish = call
+        self._tell("Published", call)
+        self.merges.append(call["digest"])
+        self.proposal = {}
         self.round, self.term = self.round + 1, 0
         self.phase, self.leader = "CHECKIN", NOBODY
         self.participants, self.drops = [], set()
@@ -220,7 +273,15 @@ class Oracle:
         return len(ready) >= self.terms["minPeers"] and any(map(self.is_fresh, ready))
 
     def candidates(self) -> list[bytes]:
-        return [u for u in self.ready() if self.peers[u].may_lead and u not in self.lost]
+        return [u for u in self.ready() if self.may_lead(u) and u not in self.lost]
+
+    def may_lead(self, uid: bytes) -> bool:
+        return self.peers[uid].may_lead and not self.peers[uid].exposed
+
+    def attesters(self) -> list[bytes]:
+        """Who attested anything in this term."""
+        term = (self.round, self.term)
+        return [u for u, peer in self.peers.items() if (peer.attested or ())[:2] == term]
 
     def lot(self, uid: bytes, term: int) -> bytes:
         numbers = b"".join(n.to_bytes(4, "big") for n in (self.generation, self.round, term))
@@ -270,7 +331,19 @@ class Oracle:
             self._end_term(f"leader {how}", NOBODY)
         elif self.phase == "QUORUM" and not self.is_quorum():
             self._reopen(f"peer {how}")
+        self._end_term_without_attesters()
         self._complete()
+
+    def _end_term_without_attesters(self) -> None:
+        if self.phase != "MERGING":
+            return
+        left = [
+            uid
+            for uid in self.remaining()
+            if uid != self.leader and (self.peers[uid].live or uid in self.attesters())
+        ]
+        if len(left) < self.terms["attestations"]:
+            self._end_term("too few attesters", NOBODY)
 
     def _end_term(self, reason: str, barred: bytes) -> None:
         for uid in self.seats:
@@ -289,6 +362,7 @@ class Oracle:
 
     def _gather_again(self) -> None:
         self.phase, self.leader, self.participants, self.drops = "CHECKIN", NOBODY, [], set()
+        self.proposal = {}
         for peer in self.peers.values():
             if not peer.live:
                 peer.checkin = None

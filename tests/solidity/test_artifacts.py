@@ -1,5 +1,6 @@
 """The committed artifacts, the compiler driver and the README, without a compiler."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 import contracts
 from contracts import compile as compiling
+from tests.solidity.evm import Evm
 
 FOLDER = Path(contracts.__file__).parent
 SOURCES = "\n".join(path.read_text() for path in (FOLDER / "src").glob("*.sol"))
@@ -18,6 +20,18 @@ def test_artifacts_load(name):
     artifact = contracts.load(name)
     assert bytes.fromhex(artifact.bytecode.removeprefix("0x"))
     assert {"constructor", "event", "error", "function"} == {e["type"] for e in artifact.abi}
+
+
+@pytest.mark.parametrize("name", compiling.CONTRACTS)
+def test_the_code_is_short_enough_to_deploy(name):
+    """EIP-170, on what a deployment leaves, not on what the artifact says of itself."""
+    evm = Evm()
+    arguments = {"SwarmRegistry": (), "NodeRegistry": (evm.registry.address,)}
+    both = (evm.registry.address, evm.nodes.address)
+    deployed = evm.deploy(name, *arguments.get(name, both))
+    size = len(evm.code(deployed.address))
+    artifact = json.loads((FOLDER / "artifacts" / f"{name}.json").read_text())
+    assert 1000 < size == artifact["codeSize"] < 24_576
 
 
 def test_an_unknown_contract_is_an_error():

@@ -29,7 +29,9 @@ def test_a_fresh_contract_is_uninitialized(training):
 
 
 def test_the_first_peer_fixes_the_terms_and_opens_round_1(training):
-    terms = {"minPeers": 2, "method": MEAN, "adaptive": True, "leaderTimeout": 77}
+    terms = {
+        "minPeers": 2, "method": MEAN, "adaptive": True, "leaderTimeout": 77, "attestations": 0,
+    }  # fmt: skip
     (event,) = training.enrol(1, adaptive=True, leaderTimeout=77)
     head = {"generation": 1, "round": 1, "peer": uid(1)}
     assert event == Event("Enrolled", {**head, **terms, "mayLead": True})
@@ -339,13 +341,14 @@ def test_a_completed_contract_can_be_reset(training):
 
 
 CALLS = {
-    "enrol": (1, uid(1), 2, MEAN, False, True, TIMEOUT),
+    "enrol": (1, uid(1), 2, MEAN, False, True, TIMEOUT, 0),
     "leave": (1, uid(1), ""),
     "reap": (1, uid(1)),
     "checkIn": (1, uid(1), 1, NONE, NONE, 1, 1, 0, NO_PERF),
     "freeze": (1, 1, 1, uid(1)),
     "drop": (1, 1, 1, uid(1), uid(2), ""),
     "publish": (1, 1, 1, uid(1), NONE, 1, [], 0),
+    "attest": (1, 1, 1, uid(1), NONE, 1),
     "reportLeader": (1, 1, 1, uid(1)),
     "perf": (1, uid(1), 1, NO_PERF),
     "refused": (1, uid(1), 1, "", ""),

@@ -15,7 +15,9 @@ from tests.solidity.training import MEAN, NO_PERF, PHASES, SIZE, TIMEOUT, regist
 PEERS = [uid(number) for number in range(5)]
 MEDIAN = b"coordmedian".ljust(32, b"\0")
 
-NO_TERMS = {"minPeers": 0, "method": bytes(32), "adaptive": False, "leaderTimeout": 0}
+NO_TERMS = {
+    "minPeers": 0, "method": bytes(32), "adaptive": False, "leaderTimeout": 0, "attestations": 0,
+}  # fmt: skip
 WRONG_CHECK_INS: list[dict[str, Any]] = [
     {"round": 0}, {"round": 99}, {"base": digest("x")}, {"generation": 0}, {"state": 4},
     {"state": 0}, {"weightage": 0}, {"weightage": 101}, {"weightage": 257}, {"size": 0},
@@ -42,9 +44,10 @@ class Histories(RuleBasedStateMachine):
     @initialize(seed=st.integers(0, 2**32 - 1))
     def begin(self, seed: int) -> None:
         self.random = Random(seed)
-        self.min_peers = self.random.randint(1, 3)
+        self.attestations = self.random.choice([0, 0, 1, 2, 2])
+        self.min_peers = self.random.randint(self.attestations + 1, 3)
         followers = self.random.sample(PEERS, 2) if seed % 2 else []
-        for peer in PEERS[: self.random.randint(3, 5)]:
+        for peer in PEERS[: self.random.randint(3 + self.attestations, 5)]:
             self._enrol(peer, mayLead=peer not in followers)
 
     @rule()
@@ -58,6 +61,7 @@ class Histories(RuleBasedStateMachine):
             self.a_peer_calls: 4,
             self.the_leader_acts: 14 if leading else 1,
             self.the_leader_fails: 2 if leading else 0,
+            self.a_peer_attests: 60 if self.oracle.proposal else 0.5,
             self.a_peer_goes_or_comes: 4,
             self.time_passes: 1,
             self.an_old_call_is_repeated: 3,
@@ -92,7 +96,7 @@ class Histories(RuleBasedStateMachine):
         elif call == "follow":
             self._enrol(peer, mayLead=False)
         elif call == "differ":
-            self._enrol(peer, method=MEDIAN)
+            self._enrol(peer, **self.random.choice([{"method": MEDIAN}, {"attestations": 7}]))
         else:
             self._report(peer, later=self.random.randint(-1, 1))
 
@@ -113,6 +117,19 @@ class Histories(RuleBasedStateMachine):
         else:
             contributors = set(self.oracle.remaining()) ^ {self._peer()}
             self._publish(**term, contributors=sorted(contributors, reverse=self._one_in(2)))
+
+    def a_peer_attests(self) -> None:
+        """Honestly in most cases; what liars say is often the same."""
+        term = self._of_term(late=self._one_in(12))
+        del term["leader"]
+        file = {"digest": self._merge(), "size": SIZE}
+        if self._one_in(3):
+            file["digest"] = digest("lie", self.random.randint(0, 1))
+        if self._one_in(12):
+            file["size"] = self.random.choice([0, 7])
+        asked = [uid for uid in self.oracle.remaining() if uid != self.oracle.leader]
+        peer = self.random.choice(asked) if asked and not self._one_in(6) else self._peer()
+        self._call("attest", **term, peer=peer, **file)
 
     def the_leader_fails(self) -> None:
         of_leader = {"generation": self.oracle.generation, "peer": self.oracle.leader}
@@ -157,6 +174,11 @@ class Histories(RuleBasedStateMachine):
     def teardown(self) -> None:
         """The slow comparison: at the end, and now and then before."""
         assert self.contract.view("participants") == self.oracle.remaining()
+        proposal = self.oracle.proposal or {"digest": bytes(32), "size": 0}
+        assert self.contract.view("proposal") == {
+            "digest": proposal["digest"], "size": proposal["size"],
+            "agreed": len(self._agreed()),
+        }  # fmt: skip
         assert self.contract.view("peerCount") == len(self.oracle.peers)
         for peer in PEERS:
             assert self.contract.view("peerOf", peer) == self._expected_peer(peer)
@@ -184,10 +206,15 @@ class Histories(RuleBasedStateMachine):
         assert fold.seats == {
             uid: Seat(
                 peer.may_lead, peer.live, peer.state, peer.checkin, uid in oracle.remaining(),
-                uid in oracle.drops,
+                uid in oracle.drops, peer.exposed,
             )
             for uid, peer in oracle.peers.items()
         }  # fmt: skip
+        assert (fold.proposal is not None) == bool(oracle.proposal)
+        if fold.proposal is not None:
+            assert fold.proposal["got"] == {
+                uid: oracle.peers[uid].attested[2:] for uid in oracle.attesters()
+            }
 
     @invariant()
     def rounds_have_no_gaps_and_one_publish_each(self) -> None:
@@ -215,6 +242,38 @@ class Histories(RuleBasedStateMachine):
                 assert term == tuple(event.args[k] for k in ("generation", "round", "term"))
 
     @invariant()
+    def no_merge_counts_without_its_attestations(self) -> None:
+        """Only events say so: k contributors other than the leader got what was published."""
+        got: dict[bytes, tuple[bytes, int]] = {}
+        for event in self.events:
+            args = event.args
+            if event.name == "Proposed":
+                got = {}
+            elif event.name == "Attested":
+                assert args["peer"] not in got
+                got[args["peer"]] = (args["digest"], args["size"])
+            elif event.name == "Published":
+                same = [u for u, file in got.items() if file == (args["digest"], args["size"])]
+                assert len(same) == self.attestations
+                assert set(same) <= set(args["contributors"]) - {args["leader"]}
+                got = {}
+            elif event.name == "Exposed":
+                other = (args["computed"], args["computedSize"])
+                assert [*got.values()].count(other) == self.attestations
+                assert other != (args["digest"], args["size"])
+
+    @invariant()
+    def who_was_exposed_does_not_lead_again(self) -> None:
+        exposed: set[bytes] = set()
+        for event in self.events:
+            if event.name == "Exposed":
+                exposed.add(event.args["leader"])
+            elif event.name == "LeaderElected":
+                assert event.args["leader"] not in exposed
+            elif event.name == "Reset":
+                exposed.clear()
+
+    @invariant()
     def nobody_waits_for_a_leader_that_could_be_elected(self) -> None:
         oracle = self.oracle
         if oracle.phase == "CHECKIN" and not self.ever_lost and oracle.is_quorum():
@@ -225,7 +284,8 @@ class Histories(RuleBasedStateMachine):
     def _enrol(self, peer: bytes, **other: Any) -> None:
         arguments = {
             "generation": 0, "peer": peer, "minPeers": self.min_peers, "method": MEAN,
-            "adaptive": False, "mayLead": True, "leaderTimeout": TIMEOUT, **other,
+            "adaptive": False, "mayLead": True, "leaderTimeout": TIMEOUT,
+            "attestations": self.attestations, **other,
         }  # fmt: skip
         self._call("enrol", **arguments)
 
@@ -258,13 +318,25 @@ class Histories(RuleBasedStateMachine):
 
     def _publish(self, **other: Any) -> None:
         oracle = self.oracle
-        weights = [oracle.peers[uid].checkin[2] for uid in oracle.remaining()]
-        stays = oracle.merges and not any(weights)
+        lie = self.attestations and self._one_in(3)
         arguments = {
-            "digest": oracle.merged if stays else digest("m", oracle.generation, oracle.round),
+            "digest": digest("lie", self.random.randint(0, 1)) if lie else self._merge(),
             "size": SIZE, "contributors": sorted(oracle.remaining()), "nextInterval": 0, **other,
         }  # fmt: skip
         self._call("publish", **arguments)
+
+    def _merge(self) -> bytes:
+        """What an honest peer gets."""
+        oracle = self.oracle
+        checkins = [peer.checkin for uid in oracle.remaining() if (peer := oracle.peers[uid])]
+        stays = oracle.merges and not any(weight for _, _, weight in checkins)
+        return oracle.merged if stays else digest("m", oracle.generation, oracle.round)
+
+    def _agreed(self) -> list[bytes]:
+        proposal = self.oracle.proposal
+        file = (proposal["digest"], proposal["size"]) if proposal else None
+        peers = self.oracle.peers
+        return [uid for uid in self.oracle.attesters() if peers[uid].attested[2:] == file]
 
     def _of_term(self, late: bool = False, leader: bytes | None = None) -> dict[str, Any]:
         oracle = self.oracle
@@ -302,8 +374,8 @@ class Histories(RuleBasedStateMachine):
             peer = oracle.peers[uid]
             checkin = peer.checkin or (bytes(32), 0, 0)
             values = (
-                True, peer.live, peer.may_lead, peer.state, *checkin, uid in oracle.remaining(),
-                uid in oracle.drops,
+                True, peer.live, oracle.may_lead(uid), peer.state, *checkin,
+                uid in oracle.remaining(), uid in oracle.drops,
             )  # fmt: skip
         names = (
             "enrolled", "live", "mayLead", "state", "digest", "size", "weightage", "participant",
@@ -313,7 +385,7 @@ class Histories(RuleBasedStateMachine):
 
 
 Histories.TestCase.settings = settings(
-    max_examples=25,
+    max_examples=35,
     stateful_step_count=60,
     derandomize=True,
     deadline=None,

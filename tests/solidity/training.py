@@ -27,11 +27,11 @@ class Training:
     Calls take what differs from an ordinary one as keywords, e.g. ``check_in(1, round=7)``.
     """
 
-    def __init__(self, evm: Evm, min_peers: int = 2) -> None:
+    def __init__(self, evm: Evm, min_peers: int = 2, attestations: int = 0) -> None:
         register(evm, *range(10))
         self.evm = evm
         self.contract: Deployed = evm.deploy_training()
-        self.min_peers = min_peers
+        self.min_peers, self.attestations = min_peers, attestations
 
     # --- what peers do
 
@@ -41,6 +41,7 @@ class Training:
             values = {
                 "generation": 0, "peer": uid(peer), "minPeers": self.min_peers, "method": MEAN,
                 "adaptive": False, "mayLead": True, "leaderTimeout": TIMEOUT,
+                "attestations": self.attestations,
             }  # fmt: skip
             events += self._call("enrol", values, other)
         return events
@@ -70,6 +71,17 @@ class Training:
             "contributors": sorted(self.contract.view("participants")), "nextInterval": 0,
         }  # fmt: skip
         return self._call("publish", values, other)
+
+    def attest(self, *peers: int, **other: Any) -> list[Event]:
+        """Peers that got what the leader published, unless said otherwise."""
+        events: list[Event] = []
+        for peer in peers:
+            proposal = self.contract.view("proposal")
+            values = {
+                **self._of_term(), "peer": uid(peer), "digest": proposal["digest"], "size": SIZE,
+            }  # fmt: skip
+            events += self._call("attest", values, other)
+        return events
 
     def report(self, peer: int, **other: Any) -> list[Event]:
         values = {**self._of_term(), "reporter": uid(peer)}

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import assert_never
 
 from services.common import sn_api as api
@@ -34,6 +34,10 @@ REASON_LENGTH = 200
 """Longest reason that goes on the ledger, characters."""
 
 
+_Write = ev.CheckIn | ev.Freeze | ev.Drop | ev.Publish | ev.Attest | ev.ReportLeader | ev.ReportPerf
+"""What goes to the contract."""
+
+
 class Executor:
     """Runs each command as a task of ``group``.
 
@@ -59,10 +63,10 @@ class Executor:
         self._merge: asyncio.Task[None] | None = None
 
     def start(self, command: ev.Command) -> None:
-        """Begin; outcomes are emitted. A newer merge ends an older one."""
+        """Begin; outcomes are emitted. A newer merge ends an older one, whatever it is for."""
         log.debug("command %s", command)
         task = self.group.create_task(self._run(command))
-        if isinstance(command, ev.Merge):
+        if isinstance(command, ev.Merge | ev.Recompute):
             if self._merge is not None:
                 self._merge.cancel()
             self._merge = task
@@ -82,6 +86,9 @@ class Executor:
             case ev.Merge():
                 await self._do_merge(command)
                 return
+            case ev.Recompute():
+                await self._do_recompute(command)
+                return
             case ev.Install():
                 await self._do_install(command)
                 return
@@ -95,23 +102,20 @@ class Executor:
 
     # --- the contract
 
-    async def _write(
-        self,
-        command: ev.CheckIn | ev.Freeze | ev.Drop | ev.Publish | ev.ReportLeader | ev.ReportPerf,
-    ) -> None:
+    async def _write(self, command: _Write) -> None:
         verb, body = self._body(command)
         await self.sn.peer(self.contract, self.me, verb, body)
         if isinstance(command, ev.Publish):
             log.info("published model %.12s of round %d, merged from %d peers",
                      command.model.digest, command.round, len(command.contributors))  # fmt: skip
+        elif isinstance(command, ev.Attest):
+            log.info("attested model %.12s as the merge of round %d",
+                     command.model.digest, command.round)  # fmt: skip
         elif isinstance(command, ev.CheckIn):
             log.info("checked in model %.12s (%d bytes, weightage %d)",
                      command.model.digest, command.model.size, command.weightage)  # fmt: skip
 
-    def _body(
-        self,
-        command: ev.CheckIn | ev.Freeze | ev.Drop | ev.Publish | ev.ReportLeader | ev.ReportPerf,
-    ) -> tuple[str, api.CheckIn | api.OfTerm | api.PerfReport]:
+    def _body(self, command: _Write) -> tuple[str, api.CheckIn | api.OfTerm | api.PerfReport]:
         generation = self.generation
         match command:
             case ev.CheckIn(round_, base, model, weightage, state, perf):
@@ -119,10 +123,9 @@ class Executor:
                     generation=generation, round=round_, base=base, digest=model.digest,
                     size=model.size, weightage=weightage, state=state, perf=perf,
                 )  # fmt: skip
-            case ev.Freeze(round_, term):
-                return "freeze", api.OfTerm(generation=generation, round=round_, term=term)
-            case ev.ReportLeader(round_, term):
-                return "report-leader", api.OfTerm(generation=generation, round=round_, term=term)
+            case ev.Freeze(round_, term) | ev.ReportLeader(round_, term):
+                verb = "freeze" if isinstance(command, ev.Freeze) else "report-leader"
+                return verb, api.OfTerm(generation=generation, round=round_, term=term)
             case ev.Drop(round_, term, peer, reason):
                 return "drop", api.Drop(
                     generation=generation, round=round_, term=term, peer=peer,
@@ -132,6 +135,11 @@ class Executor:
                 return "publish", api.Publish(
                     generation=generation, round=round_, term=term, digest=model.digest,
                     size=model.size, contributors=list(contributors), next_interval=next_interval,
+                )  # fmt: skip
+            case ev.Attest(round_, term, model):
+                return "attest", api.Attest(
+                    generation=generation, round=round_, term=term, digest=model.digest,
+                    size=model.size,
                 )  # fmt: skip
             case ev.ReportPerf(round_, perf):
                 return "perf", api.PerfReport(generation=generation, round=round_, perf=perf)
@@ -146,7 +154,7 @@ class Executor:
         The copy is made before the result can be published: a leader that dies right after its
         publish would otherwise take the only copy of the round's model with it.
         """
-        began, base = time.monotonic(), command.base
+        began = time.monotonic()
         try:
             async with asyncio.TaskGroup() as group:
                 fetches = [group.create_task(self._fetch(command, i)) for i in command.inputs]
@@ -154,21 +162,48 @@ class Executor:
             raise errors.exceptions[0] from errors
         if not any(fetch.result() for fetch in fetches):
             try:
-                digest, size = await merge_files(
-                    command.method, self.store,
-                    [(i.model.digest, i.weightage) for i in command.inputs],
-                    base.digest if base is not None and self.store.has(base.digest) else None,
-                )  # fmt: skip
+                model = await self._merged(command)
             except InputError as exc:
                 bad = command.inputs[exc.index].peer
                 log.warning("model of peer %.8s cannot be merged: %s", bad, exc)
                 self.emit(ev.InputFailed(command, bad, str(exc), time.monotonic()))
                 return
-            model = ev.Model(digest, size)
             await self._copy(command, model)
             log.info("merged %d models of round %d by %s in %.0f ms", len(command.inputs),
                      command.round, command.method, (time.monotonic() - began) * 1000)  # fmt: skip
             self.emit(ev.MergeFinished(command, model, time.monotonic()))
+
+    async def _merged(self, command: ev.Merge) -> ev.Model:
+        """The merge of inputs that are all in the store; raises as ``merge_files`` does."""
+        base = command.base
+        digest, size = await merge_files(
+            command.method, self.store, [(i.model.digest, i.weightage) for i in command.inputs],
+            base.digest if base is not None and self.store.has(base.digest) else None,
+        )  # fmt: skip
+        return ev.Model(digest, size)
+
+    async def _do_recompute(self, command: ev.Recompute) -> None:
+        """Make the leader's merge once more, from the same files and by the same code."""
+        began, merge, model = time.monotonic(), command.merge, None
+        wanted = [(i.model, (i.endpoint, *command.sources)) for i in merge.inputs]
+        if merge.base is not None:
+            wanted.append((merge.base, command.sources))
+        seconds = _seconds_for(sum(file.size for file, _ in wanted))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for file, sources in wanted:
+                    group.create_task(self._obtain(file, sources, seconds))
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
+        try:
+            model = await self._merged(merge)
+        except InputError as exc:
+            log.warning("cannot attest the merge of round %d: the model of peer %.8s cannot be "
+                        "merged: %s", merge.round, merge.inputs[exc.index].peer, exc)  # fmt: skip
+        else:
+            log.info("recomputed the merge of round %d: %.12s, in %.0f ms", merge.round,
+                     model.digest, (time.monotonic() - began) * 1000)  # fmt: skip
+        self.emit(ev.Recomputed(command, model, time.monotonic()))
 
     async def _fetch(self, command: ev.Merge, wanted: ev.Input) -> bool:
         """Get one input into the store; True when that failed, which is then reported."""
@@ -214,24 +249,32 @@ class Executor:
                 return
 
     async def _do_install(self, command: ev.Install) -> None:
-        if not self.store.has(command.model.digest):
-            await self._fetch_from_any(command)
+        await self._obtain(command.model, command.sources)
         perf = await self.ml.install(command.model)
         log.info("installed merged model %.12s of round %d: loss %.4f, metric %.4f",
                  command.model.digest, command.round, perf.loss, perf.metric)  # fmt: skip
         self.emit(ev.Installed(command, perf, time.monotonic()))
 
-    async def _fetch_from_any(self, command: ev.Install) -> None:
+    async def _obtain(
+        self, model: ev.Model, sources: Sequence[str], seconds: float | None = None
+    ) -> None:
+        """Get a model into the store from the first peer that serves it, unless it is there.
+
+        Raises:
+            PeerUnavailableError: none does.
+        """
+        if self.store.has(model.digest):
+            return
         failures: list[str] = []
-        for source in command.sources:
+        for source in sources:
             try:
-                await self.peers.fetch(source, command.model.digest, command.model.size, self.store)
+                await self.peers.fetch(source, model.digest, model.size, self.store, seconds)
             except (PeerUnavailableError, DigestMismatchError) as exc:
                 failures.append(f"{source}: {exc}")
             else:
                 return
         raise PeerUnavailableError(
-            f"no peer serves the merged model of round {command.round} ({'; '.join(failures)})"
+            f"no peer serves model {model.digest:.12} ({'; '.join(failures)})"
         )
 
 

@@ -5,7 +5,7 @@ written down and replayed. Neither carries weights: a model is named by its dige
 store. Rounds and terms are the training contract's.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.common.ids import Digest, NodeId
 from services.common.sn_api import ContractView, PeerState, Perf
@@ -67,6 +67,16 @@ class MergeFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class Recomputed:
+    """We made the leader's merge once more; it is in the store."""
+
+    command: "Recompute"
+    model: Model | None
+    """None: its inputs are there and cannot be merged, whoever tries."""
+    now: Seconds
+
+
+@dataclass(frozen=True, slots=True)
 class InputFailed:
     """A participant's model could not be fetched or must not be merged."""
 
@@ -78,7 +88,7 @@ class InputFailed:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A command was carried out (``Install`` and ``Merge`` have events of their own)."""
+    """A command was carried out; ``Install``, ``Merge``, ``Recompute`` have events of their own."""
 
     command: "Command"
     now: Seconds
@@ -100,7 +110,17 @@ class Tick:
     now: Seconds
 
 
-Event = ViewArrived | MlAsked | Installed | MergeFinished | InputFailed | Done | Failed | Tick
+Event = (
+    ViewArrived
+    | MlAsked
+    | Installed
+    | MergeFinished
+    | Recomputed
+    | InputFailed
+    | Done
+    | Failed
+    | Tick
+)
 """Something that happened. A closed union: mypy reports every place that forgets one."""
 
 
@@ -174,6 +194,30 @@ class Publish:
 
 
 @dataclass(frozen=True, slots=True)
+class Recompute:
+    """We follow: make the leader's merge once more, to attest it."""
+
+    merge: Merge
+    sources: tuple[str, ...]
+    """``host:port`` of who has all inputs, best first; to be asked where a peer does not serve its
+    own."""
+
+    @property
+    def round(self) -> int:
+        """Of the merge."""
+        return self.merge.round
+
+
+@dataclass(frozen=True, slots=True)
+class Attest:
+    """Tell the contract what we got for the leader's merge."""
+
+    round: int
+    term: int
+    model: Model
+
+
+@dataclass(frozen=True, slots=True)
 class ReportLeader:
     """Ask the contract for another leader: the deadline passed."""
 
@@ -224,6 +268,8 @@ Command = (
     | Merge
     | Drop
     | Publish
+    | Recompute
+    | Attest
     | ReportLeader
     | Install
     | AnswerSync
@@ -231,3 +277,20 @@ Command = (
     | ReportPerf
 )
 """Something an adapter must do next. A closed union, too."""
+
+
+def key_of(command: Command) -> Command:
+    """What makes two commands the same for holding back repeats.
+
+    A check-in's perf does not, nor what an answer says (a request is answered once), nor where to
+    fetch what is needed to attest a merge.
+    """
+    match command:
+        case CheckIn():
+            return replace(command, perf=None)
+        case AnswerSync(seq):
+            return AnswerSync(seq, 0, training_over=False)
+        case Recompute():
+            return replace(command, sources=())
+        case _:
+            return command

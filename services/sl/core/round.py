@@ -17,20 +17,23 @@ checked in to each further round and each merged model is installed, until the c
 COMPLETED; then ``AnswerClose``. A peer that is behind (late, slow, or taken for lost) installs the
 latest merged model before anything else; what it trained since from an older one is not merged.
 
+Where merges must be attested, what the leader publishes is a proposal at first: the others
+``Recompute`` it, when it is their turn (``merge_plan.py``), and ``Attest`` what they got.
+
 Everything that decides the fate of a round on this side is in this file; nothing here touches a
 disk, a socket or a clock.
 """
 
-from dataclasses import dataclass, replace
 from typing import assert_never
 
 from services.common.errors import IllegalTransitionError, LayoutError, ProtocolError
-from services.common.ids import NO_DIGEST, Digest, NodeId
-from services.common.sn_api import ContractView, Merged, PeerState, PeerView, Perf, Phase
-from services.sl.core import adaptive
+from services.common.ids import NO_DIGEST, NodeId
+from services.common.sn_api import ContractView, Merged, PeerView, Perf, Phase, Proposal
+from services.sl.core import adaptive, merge_plan
 from services.sl.core.events import (
     AnswerClose,
     AnswerSync,
+    Attest,
     CheckIn,
     Command,
     Done,
@@ -38,7 +41,6 @@ from services.sl.core.events import (
     Event,
     Failed,
     Freeze,
-    Input,
     InputFailed,
     Install,
     Installed,
@@ -47,12 +49,17 @@ from services.sl.core.events import (
     MlAsked,
     Model,
     Publish,
+    Recompute,
+    Recomputed,
     ReportLeader,
     ReportPerf,
     Seconds,
     Tick,
     ViewArrived,
+    key_of,
 )
+from services.sl.core.merge_plan import merged_model, plan_of
+from services.sl.core.request import Request, shows
 
 SETTLE_SECONDS = 1.0
 """How long a command that succeeded is not repeated while no view shows its effect yet."""
@@ -64,29 +71,13 @@ LAST_TRIES = 12
 FOREVER = float("inf")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What the ML program waits for."""
-
-    seq: int
-    model: Model
-    weightage: int
-    state: PeerState
-    base_round: int
-    """The merged model that its ML program had when it asked, by round."""
-
-    @property
-    def closing(self) -> bool:
-        """Whether it is the last one."""
-        return self.state is not PeerState.TRAINING
-
-
 class Training:
     """State machine of one peer in one training.
 
     Call :meth:`handle` with each event and carry out the command it returns; report each one with
     ``Done`` (``Install``: ``Installed``; ``Merge``: ``MergeFinished``, or ``InputFailed`` for each
-    bad input) or ``Failed``. Call it with a :class:`Tick` no later than :attr:`wake_at`.
+    bad input; ``Recompute``: ``Recomputed``) or ``Failed``. Call it with a :class:`Tick` no later
+    than :attr:`wake_at`.
 
     Args:
         me: our node id.
@@ -111,6 +102,9 @@ class Training:
         self._view_at: Seconds = 0.0
         self._perf: Perf | None = None
         self._merged: MergeFinished | None = None
+        self._recomputed: Recomputed | None = None
+        self._proposed: tuple[int, int, Seconds] = (0, 0, 0.0)
+        """Round and term of the latest proposal, and when we saw it first."""
         self._failed_inputs: dict[NodeId, InputFailed] = {}
         self._losses: dict[int, float | None] = {}
         self._hold: dict[Command, Seconds] = {}
@@ -136,7 +130,7 @@ class Training:
         wanted = self._next(self.view, now)
         if wanted is None:
             return []
-        key = _key(wanted)
+        key = key_of(wanted)
         held_until = self._hold.get(key, 0.0)
         if now < held_until:
             self._wake(held_until)
@@ -156,10 +150,9 @@ class Training:
             case Installed(command, perf):
                 self.installed, self.installed_round = command.model, command.round
                 self._perf, self._failures = perf, 0
-                del self._hold[_key(command)]
-            case MergeFinished(command):
-                self._merged = event
-                self._hold.pop(_key(command), None)
+                del self._hold[key_of(command)]
+            case MergeFinished() | Recomputed():
+                self._note_merge(event)
             case InputFailed():
                 self._note_failed_input(event)
             case Done() | Failed():
@@ -187,17 +180,26 @@ class Training:
             view.round - 1: adaptive.mean_loss(measured),
         }
         self.view, self._view_at = view, now
+        if view.proposal is not None and self._proposed[:2] != (view.round, view.term):
+            self._proposed = (view.round, view.term, now)
 
     def _ask(self, request: Request) -> None:
         if self.request is not None or self.over:
             raise IllegalTransitionError("the ML program asked again before it was answered")
         self.request = request
 
+    def _note_merge(self, event: MergeFinished | Recomputed) -> None:
+        if isinstance(event, MergeFinished):
+            self._merged = event
+        else:
+            self._recomputed = event
+        self._hold.pop(key_of(event.command), None)
+
     def _note_failed_input(self, event: InputFailed) -> None:
         if event.peer == self.me:
             raise LayoutError(f"our own model cannot be merged with the others': {event.reason}")
         self._failed_inputs[event.peer] = event
-        self._hold.pop(_key(event.command), None)
+        self._hold.pop(key_of(event.command), None)
 
     def _ended(self, event: Done | Failed) -> None:
         if isinstance(event, Done):
@@ -207,7 +209,7 @@ class Training:
 
     def _done(self, command: Command, now: Seconds) -> None:
         self._failures = 0
-        self._hold[_key(command)] = now + SETTLE_SECONDS
+        self._hold[key_of(command)] = now + SETTLE_SECONDS
         match command:
             case AnswerSync(training_over=over):
                 self.request, self.over = None, over
@@ -226,7 +228,7 @@ class Training:
                 f"the training is over and nobody serves the merged model of round {command.round}"
             )
         pause = min(RETRY_SECONDS * 2 ** (self._failures - 1), RETRY_MAX_SECONDS)
-        self._hold[_key(command)] = now + pause
+        self._hold[key_of(command)] = now + pause
         if isinstance(command, ReportPerf):
             self._perf = None  # nice to have; never keeps the ML program waiting
 
@@ -255,7 +257,7 @@ class Training:
         others = [p for p in view.peers if p.uid != self.me]
         others.sort(key=lambda p: (not p.live, p.uid != merged.leader))
         sources = tuple(dict.fromkeys(p.endpoint for p in others))
-        return Install(merged.round, _merged_model(merged), sources, request.seq)
+        return Install(merged.round, merged_model(merged), sources, request.seq)
 
     def _answer(self, view: ContractView, request: Request) -> Command:
         if view.phase is Phase.COMPLETED and self._perf is not None:
@@ -267,36 +269,27 @@ class Training:
 
     def _take_part(self, view: ContractView, request: Request, now: Seconds) -> Command | None:
         mine = next((p for p in view.peers if p.uid == self.me), None)
-        ours = self._check_in(view, request)
-        if mine is None or (view.phase is not Phase.MERGING and not _shows(mine, ours)):
+        ours = request.check_in(view.round, self.installed, self.installed_round, self._perf)
+        if mine is None or (view.phase is not Phase.MERGING and not shows(mine, ours)):
             return ours
         if view.phase in (Phase.QUORUM, Phase.MERGING):
             if view.leader == self.me:
                 return self._lead(view, now)
-            return self._follow(view, now)
+            return self._follow(view, now) or self._attest(view, mine, ours, now)
         return None
-
-    def _check_in(self, view: ContractView, request: Request) -> CheckIn:
-        model, weightage = request.model, request.weightage
-        if request.state is PeerState.ACTIVE and self.installed_round > 0:
-            model = self.installed
-        if request.state is PeerState.INACTIVE:
-            weightage = 0
-        return CheckIn(
-            view.round, self.installed.digest, model, weightage, request.state, self._perf
-        )
 
     # --- leading
 
     def _lead(self, view: ContractView, now: Seconds) -> Command | None:
         if view.phase is Phase.QUORUM:
             return self._freeze_when_full(view, now)
-        participants = [p for p in view.peers if p.participant and not p.dropped]
-        for peer in participants:
+        if view.proposal is not None:
+            return None  # that is our merge, or one of an earlier process of ours; others judge it
+        for peer in merge_plan.participants_of(view):
             failed = self._failed_inputs.get(NodeId(peer.uid))
             if failed is not None and _is_of(failed.command, view):
                 return Drop(view.round, view.term, failed.peer, failed.reason)
-        return self._merge_or_publish(view, participants)
+        return self._merge_or_publish(view)
 
     def _freeze_when_full(self, view: ContractView, now: Seconds) -> Freeze | None:
         due = self._since(view) + self.quorum_wait
@@ -305,30 +298,13 @@ class Training:
             return None
         return Freeze(view.round, view.term)
 
-    def _merge_or_publish(self, view: ContractView, participants: list[PeerView]) -> Command | None:
-        assert view.terms is not None
-        inputs = tuple(
-            Input(
-                NodeId(p.uid),
-                p.endpoint,
-                Model(Digest(p.checkin.digest), p.checkin.size),
-                p.checkin.weightage,
-            )
-            for p in participants
-            if p.checkin is not None
-        )
-        weighted = tuple(i for i in inputs if i.weightage > 0)
-        model: Model | None
-        if not weighted and view.merged is not None:
-            model = _merged_model(view.merged)
-        else:
-            weighted = weighted or tuple(replace(i, weightage=1) for i in inputs)
-            model = self._merge_of(view)
+    def _merge_or_publish(self, view: ContractView) -> Command:
+        plan = plan_of(view)
+        model = plan.merge if isinstance(plan.merge, Model) else self._merge_of(view)
         if model is None:
-            base = _merged_model(view.merged) if view.merged else None
-            return Merge(view.round, view.term, view.terms.merge_method, weighted, base)
-        contributors = tuple(i.peer for i in inputs)
-        return Publish(view.round, view.term, model, contributors, self._next_interval(view))
+            assert isinstance(plan.merge, Merge)
+            return plan.merge
+        return Publish(view.round, view.term, model, plan.contributors, self._next_interval(view))
 
     def _merge_of(self, view: ContractView) -> Model | None:
         """Our merge of this round and term, if it is finished (then nobody was dropped since)."""
@@ -352,6 +328,32 @@ class Training:
             return None
         return ReportLeader(view.round, view.term)
 
+    def _attest(
+        self, view: ContractView, mine: PeerView, ours: CheckIn, now: Seconds
+    ) -> Command | None:
+        """Our part in attesting what the leader proposes, if it is our turn."""
+        proposal = view.proposal
+        if proposal is None or not merge_plan.is_asked(view, proposal, self.me):
+            return None
+        if not mine.live:  # taken for lost; repeating the check-in brings us back
+            return ours if shows(mine, ours) else None
+        plan = plan_of(view).merge
+        if isinstance(plan, Model):
+            return Attest(view.round, view.term, plan)
+        done = self._recomputed
+        if done is not None and _is_of(done.command.merge, view):
+            return Attest(view.round, view.term, done.model) if done.model else None
+        return self._recompute(view, proposal, plan, now)
+
+    def _recompute(
+        self, view: ContractView, proposal: Proposal, plan: Merge, now: Seconds
+    ) -> Recompute | None:
+        due = self._proposed[2] + merge_plan.patience_of(view, proposal, self.me)
+        if now < due:
+            self._wake(due)
+            return None
+        return Recompute(plan, merge_plan.sources_of(view, proposal, self.me))
+
     def _since(self, view: ContractView) -> Seconds:
         """When the present leader was elected, on our clock."""
         return self._view_at - (view.quorum_age_s or 0.0)
@@ -363,28 +365,5 @@ class Training:
         self.wake_at = min(self.wake_at, at)
 
 
-def _shows(peer: PeerView, ours: CheckIn) -> bool:
-    """Whether a peer's check-in is ours, and not one of an earlier process under the same uid."""
-    return peer.checkin is not None and peer.checkin.digest == ours.model.digest
-
-
-def _merged_model(merged: Merged) -> Model:
-    return Model(Digest(merged.digest), merged.size)
-
-
 def _is_of(command: Merge, view: ContractView) -> bool:
     return (command.round, command.term) == (view.round, view.term)
-
-
-def _key(command: Command) -> Command:
-    """What makes two commands the same for holding back repeats.
-
-    A check-in's perf does not, nor what an answer says: a request is answered once.
-    """
-    match command:
-        case CheckIn():
-            return replace(command, perf=None)
-        case AnswerSync(seq):
-            return AnswerSync(seq, 0, training_over=False)
-        case _:
-            return command

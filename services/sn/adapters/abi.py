@@ -49,8 +49,9 @@ _CLASSES: dict[str, dict[str, type[Any]]] = {
         ),
         TRAINING: (
             ledger.Enrolled, ledger.CheckedIn, ledger.LeaderElected, ledger.Frozen,
-            ledger.Dropped, ledger.Reopened, ledger.Published, ledger.Left, ledger.Returned,
-            ledger.Refused, ledger.PerfReported, ledger.Completed, ledger.Reset,
+            ledger.Dropped, ledger.Reopened, ledger.Proposed, ledger.Attested, ledger.Exposed,
+            ledger.Published, ledger.Left, ledger.Returned, ledger.Refused, ledger.PerfReported,
+            ledger.Completed, ledger.Reset,
         ),
     }.items()
 }  # fmt: skip

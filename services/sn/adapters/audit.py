@@ -22,12 +22,12 @@ from services.sn.core.verdict import Verdict, Violation
 
 SUMMARY = (
     "uint32", "uint8", "uint32", "uint32", "bytes16", "uint32", "bytes32", "bool", "uint32",
-    "bytes32", "uint32", "uint64",
+    "bytes32", "uint32", "uint64", "uint8",
 )  # fmt: skip
 """What ``TrainingContract.summary()`` returns."""
 NAMES = (
     "generation", "phase", "round", "term", "leader", "min peers", "merge method", "adaptive sync",
-    "leader timeout", "merged digest", "merged round", "time of the election",
+    "leader timeout", "merged digest", "merged round", "time of the election", "attestations",
 )  # fmt: skip
 PHASES = list(api.Phase)
 """In the order of the contract's enum."""
@@ -169,7 +169,7 @@ def _summary(training: Training) -> tuple[object, ...]:
         training.generation, PHASES.index(training.phase), training.round, training.term,
         bytes.fromhex(training.leader) or bytes(16), *fixed,
         bytes.fromhex(merged.digest if merged else NO_DIGEST), merged.round if merged else 0,
-        training.elected,
+        training.elected, terms.attestations if terms is not None else 0,
     )  # fmt: skip
 
 

@@ -35,7 +35,7 @@ class Trainings:
         await self._write(
             training, "enrol", 0, abi.uid_bytes(peer), body.min_peers,
             abi.method_bytes(body.merge_method), body.adaptive, body.may_lead,
-            body.leader_timeout_s,
+            body.leader_timeout_s, body.attestations,
         )  # fmt: skip
 
     async def check_in(self, training: Training, peer: NodeId, body: api.CheckIn) -> None:
@@ -65,6 +65,13 @@ class Trainings:
             training, "publish", body.generation, body.round, body.term, abi.uid_bytes(peer),
             bytes.fromhex(body.digest), body.size,
             [abi.uid_bytes(uid) for uid in body.contributors], body.next_interval,
+        )  # fmt: skip
+
+    async def attest(self, training: Training, peer: NodeId, body: api.Attest) -> None:
+        """A participant made the leader's merge once more."""
+        await self._write(
+            training, "attest", body.generation, body.round, body.term, abi.uid_bytes(peer),
+            bytes.fromhex(body.digest), body.size,
         )  # fmt: skip
 
     async def report_leader(self, training: Training, peer: NodeId, body: api.OfTerm) -> None:

@@ -33,6 +33,7 @@ PEER_WRITES: dict[str, tuple[type[BaseModel], PeerWrite]] = {
     "freeze": (api.OfTerm, Trainings.freeze),
     "drop": (api.Drop, Trainings.drop),
     "publish": (api.Publish, Trainings.publish),
+    "attest": (api.Attest, Trainings.attest),
     "report-leader": (api.OfTerm, Trainings.report_leader),
     "perf": (api.PerfReport, Trainings.perf),
     "leave": (api.Leave, Trainings.leave),

@@ -21,7 +21,8 @@ class Note:
     round: int
     """The round that was open."""
     kind: str
-    """``joined``, ``left``, ``returned``, ``refused``, ``reopened``, ``completed``, ``reset``."""
+    """``joined``, ``left``, ``returned``, ``refused``, ``reopened``, ``disputed``, ``exposed``,
+    ``completed``, ``reset``."""
     peer: str
     """Uid, or empty."""
     reason: str
@@ -88,16 +89,17 @@ class Chronicle:
 def _note(event: ledger.TrainingEvent, block: Block) -> Note | None:
     found: tuple[str, str, str]
     match event:
-        case ledger.Enrolled():
-            found = "joined", event.peer, ""
+        case ledger.Enrolled() | ledger.Returned():
+            kind = "joined" if isinstance(event, ledger.Enrolled) else "returned"
+            found = kind, event.peer, ""
         case ledger.Left():
             found = "left", event.peer, event.reason
-        case ledger.Returned():
-            found = "returned", event.peer, ""
         case ledger.Refused():
             found = "refused", event.peer, f"{event.code}: {event.detail}"
         case ledger.Reopened():
             found = "reopened", "", event.reason
+        case ledger.Attested(agrees=False) | ledger.Exposed():
+            found = _doubt(event)
         case ledger.Completed():
             found = "completed", "", ""
         case ledger.Reset():
@@ -106,6 +108,18 @@ def _note(event: ledger.TrainingEvent, block: Block) -> Note | None:
             return None
     kind, peer, reason = found
     return Note(event.generation, event.round, kind, peer, reason, block.number, block.time)
+
+
+def _doubt(event: ledger.Attested | ledger.Exposed) -> tuple[str, str, str]:
+    published = _file(event.digest, event.size)
+    if isinstance(event, ledger.Attested):
+        return "disputed", event.peer, f"got {published}"
+    computed = _file(event.computed, event.computed_size)
+    return "exposed", event.leader, f"published {published}, the others got {computed}"
+
+
+def _file(digest: str, size: int) -> str:
+    return f"{digest} ({size} bytes)"
 
 
 @dataclass(frozen=True, slots=True)

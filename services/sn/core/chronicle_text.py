@@ -83,7 +83,7 @@ def _contributors(record: api.RoundRecord, names: _Names) -> list[str]:
 
 
 def _troubles(record: api.RoundRecord, names: _Names) -> Iterator[str]:
-    """Failovers and drops of a round."""
+    """Failovers and drops of a round, and who attested its merge."""
     if len(record.leaders) > 1:
         terms = [f"term {x.term} {names(x.leader)}: {x.reason}" for x in record.leaders]
         yield _aside(record.block, "leaders", "; ".join(terms))
@@ -91,6 +91,8 @@ def _troubles(record: api.RoundRecord, names: _Names) -> Iterator[str]:
         yield _aside(
             record.block, "dropped", f"{names(drop.peer)} in term {drop.term}: {drop.reason}"
         )
+    if record.attested:
+        yield _aside(record.block, "attested", "by " + ", ".join(map(names, record.attested)))
 
 
 def _notes(notes: Sequence[Note], names: _Names) -> Iterator[str]:
@@ -119,9 +121,10 @@ def _terms(terms: api.Terms | None) -> str:
     if terms is None:
         return ""
     adaptive = ", adaptive sync" if terms.adaptive else ""
+    attested = f", {some(terms.attestations, 'attestation')}" if terms.attestations else ""
     return (
         f": min peers {terms.min_peers}, {terms.merge_method}{adaptive}, "
-        f"leader timeout {terms.leader_timeout_s} s"
+        f"leader timeout {terms.leader_timeout_s} s{attested}"
     )
 
 
@@ -131,7 +134,8 @@ def _totals(counts: Totals) -> str:
         f"{_size(counts.merged_bytes)} merged", some(counts.failovers, "failover"),
         some(counts.drops, "drop"),
     ]  # fmt: skip
-    asides = ("joined", "left", "returned", "refused", "reopened")
+    asides = ["joined", "left", "returned", "refused", "reopened"]
+    asides += [kind for kind in ("disputed", "exposed") if kind in counts.notes]
     return ", ".join(words + [f"{counts.notes.get(kind, 0):,} {kind}" for kind in asides])
 
 

@@ -118,6 +118,7 @@ class Enrolled(_OfRound):
     may_lead: bool
     leader_timeout: int
     """Seconds."""
+    attestations: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +186,41 @@ class Published(_OfRound):
 
 
 @dataclass(frozen=True, slots=True)
+class Proposed(_OfRound):
+    """The leader published a merge that others must attest before it counts."""
+
+    term: int
+    leader: NodeId
+    digest: Digest
+    size: int
+    contributors: tuple[NodeId, ...]
+    next_interval: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attested(_OfRound):
+    """A participant made the merge once more, and got this."""
+
+    term: int
+    peer: NodeId
+    digest: Digest
+    size: int
+    agrees: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Exposed(_OfRound):
+    """The attesters agree on another merge than the leader published."""
+
+    term: int
+    leader: NodeId
+    digest: Digest
+    size: int
+    computed: Digest
+    computed_size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Left(_OfRound):
     """A peer is not live any more."""
 
@@ -229,8 +265,8 @@ class Reset(_OfRound):
 
 
 TrainingEvent = (
-    Enrolled | CheckedIn | LeaderElected | Frozen | Dropped | Reopened | Published | Left
-    | Returned | Refused | PerfReported | Completed | Reset
+    Enrolled | CheckedIn | LeaderElected | Frozen | Dropped | Reopened | Proposed | Attested
+    | Exposed | Published | Left | Returned | Refused | PerfReported | Completed | Reset
 )  # fmt: skip
 
 LedgerEvent = DirectoryEvent | NodeEvent | TrainingEvent

@@ -27,6 +27,9 @@ class OpenRound:
     """The latest of each peer, also where it does not count any more."""
     leaders: list[api.LeaderRecord] = field(default_factory=list)
     drops: list[api.DropRecord] = field(default_factory=list)
+    attested: list[ledger.Attested] = field(default_factory=list)
+    """To the latest proposal."""
+    exposed: list[api.ExposedRecord] = field(default_factory=list)
 
     def apply(self, event: ledger.TrainingEvent, block: Block) -> api.RoundRecord | None:
         """Advance by one event of the contract; the round's record once it is published."""
@@ -44,6 +47,8 @@ class OpenRound:
                 self.drops.append(
                     api.DropRecord(peer=event.peer, term=event.term, reason=event.reason)
                 )
+            case ledger.Proposed() | ledger.Attested() | ledger.Exposed():
+                self._attest(event)
             case ledger.Published():
                 record = self._record(event, block)
                 self._clear()
@@ -60,10 +65,28 @@ class OpenRound:
             leaders=self.leaders, digest=event.digest, size=event.size,
             contributors=[self.checkins[uid] for uid in event.contributors], drops=self.drops,
             block=block.number, time=block.time,
+            attested=[item.peer for item in self.attested if item.agrees], exposed=self.exposed,
+        )  # fmt: skip
+
+    def _attest(self, event: ledger.Proposed | ledger.Attested | ledger.Exposed) -> None:
+        match event:
+            case ledger.Proposed():
+                self.attested = []
+            case ledger.Attested():
+                self.attested.append(event)
+            case ledger.Exposed():
+                self.exposed.append(self._exposure(event))
+
+    def _exposure(self, event: ledger.Exposed) -> api.ExposedRecord:
+        computed = (event.computed, event.computed_size)
+        return api.ExposedRecord(
+            term=event.term, leader=event.leader, digest=event.digest, computed=event.computed,
+            disputed=[i.peer for i in self.attested if (i.digest, i.size) == computed],
         )  # fmt: skip
 
     def _clear(self) -> None:
         self.checkins, self.leaders, self.drops = {}, [], []
+        self.attested, self.exposed = [], []
 
 
 @dataclass(slots=True)

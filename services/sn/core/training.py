@@ -36,6 +36,7 @@ class Peer:
     perf: api.Perf | None = None
     perf_round: int = 0
     rounds: int = 0
+    exposed: bool = False
 
     @property
     def closed(self) -> bool:
@@ -63,6 +64,7 @@ class Training:
     terms: api.Terms | None = None
     peers: dict[NodeId, Peer] = field(default_factory=dict)
     merged: api.Merged | None = None
+    proposal: api.Proposal | None = None
     elected: int | None = None
     """Chain time at which the present leader was elected."""
     history: History = field(default_factory=History)
@@ -111,7 +113,7 @@ class Training:
             self.phase, self.round = api.Phase.CHECKIN, event.round
             self.terms = api.Terms(
                 min_peers=event.min_peers, merge_method=event.method, adaptive=event.adaptive,
-                leader_timeout_s=event.leader_timeout,
+                leader_timeout_s=event.leader_timeout, attestations=event.attestations,
             )  # fmt: skip
         peer = self.peers.setdefault(event.peer, Peer(event.peer, event.may_lead))
         peer.may_lead, peer.live, peer.left = event.may_lead, True, ""
@@ -147,12 +149,30 @@ class Training:
 
     def _gather_again(self, *, without_dropped: bool) -> None:
         """A merge ended without a result: check-ins of absent peers go, the rest counts again."""
+        self.proposal = None
         for peer in self.peers.values():
             peer.participant = False
             if not peer.live or (without_dropped and peer.dropped):
                 peer.checkin = None
             if peer.checkin is not None:
                 peer.dropped = ""
+
+    def _proposed(self, event: ledger.Proposed, _block: Block) -> None:
+        self.proposal = api.Proposal(
+            digest=event.digest, size=event.size, contributors=list(event.contributors),
+            next_interval=event.next_interval,
+        )  # fmt: skip
+
+    def _attested(self, event: ledger.Attested, _block: Block) -> None:
+        assert self.proposal is not None, "an attestation of nothing"
+        said: dict[str, object] = {"attested": [*self.proposal.attested, event.peer]}
+        if not event.agrees:
+            other = api.Dispute(peer=event.peer, digest=event.digest, size=event.size)
+            said = {"disputed": [*self.proposal.disputed, other]}
+        self.proposal = self.proposal.model_copy(update=said)
+
+    def _exposed(self, event: ledger.Exposed, _block: Block) -> None:
+        self.peers[event.leader].exposed = True
 
     def _published(self, event: ledger.Published, _block: Block) -> None:
         self.merged = api.Merged(
@@ -164,7 +184,7 @@ class Training:
         for peer in self.peers.values():
             peer.checkin, peer.participant, peer.dropped = None, False, ""
         self.phase, self.round, self.term = api.Phase.CHECKIN, event.round + 1, 0
-        self.leader, self.elected = "", None
+        self.leader, self.elected, self.proposal = "", None, None
 
     def _left(self, event: ledger.Left, _block: Block) -> None:
         peer = self.peers[event.peer]
@@ -189,7 +209,7 @@ class Training:
     def _reset(self, event: ledger.Reset, _block: Block) -> None:
         self.generation, self.phase = event.generation + 1, api.Phase.UNINITIALIZED
         self.round, self.term, self.leader, self.elected = 0, 0, "", None
-        self.terms, self.merged, self.peers = None, None, {}
+        self.terms, self.merged, self.peers, self.proposal = None, None, {}, None
 
 
 _HANDLERS: dict[type[ledger.TrainingEvent], Callable[[Training, Any, Block], None]] = {
@@ -199,6 +219,9 @@ _HANDLERS: dict[type[ledger.TrainingEvent], Callable[[Training, Any, Block], Non
     ledger.Frozen: Training._frozen,
     ledger.Dropped: Training._dropped,
     ledger.Reopened: Training._reopened,
+    ledger.Proposed: Training._proposed,
+    ledger.Attested: Training._attested,
+    ledger.Exposed: Training._exposed,
     ledger.Published: Training._published,
     ledger.Left: Training._left,
     ledger.Returned: Training._returned,

@@ -24,7 +24,7 @@ def view_of(training: Training, nodes: Nodes, quorum_age_s: float | None) -> api
         round=training.round, term=training.term, leader=training.leader, terms=training.terms,
         peers=[_peer_view(training.peers[uid], nodes) for uid in sorted(training.peers)],
         merged=training.merged, quorum_age_s=quorum_age_s,
-        waiting_for=waiting_for(training, nodes),
+        waiting_for=waiting_for(training, nodes), proposal=training.proposal,
     )  # fmt: skip
 
 
@@ -47,6 +47,8 @@ def waiting_for(training: Training, nodes: Nodes) -> str:
             return _missing_for_quorum(training)
         case api.Phase.QUORUM:
             return _missing_for_close(training, nodes)
+        case api.Phase.MERGING if training.proposal is not None:
+            return _missing_for_verdict(training, training.proposal, nodes)
         case api.Phase.MERGING:
             models = sum(p.participant and not p.dropped for p in training.peers.values())
             return (
@@ -68,9 +70,23 @@ def _missing_for_quorum(training: Training) -> str:
         return f"waiting for {missing} more peer{'s' if missing > 1 else ''} ({checked_in})"
     if not any(peer.is_fresh(training.round) for peer in ready):
         return f"waiting for a peer that still trains ({checked_in}, all of them closed)"
-    if not any(peer.may_lead for peer in ready):
-        return f"waiting for a peer that may lead ({checked_in}, none with SL_MAKE_ME_ADMIN)"
+    if not any(peer.may_lead and not peer.exposed for peer in ready):
+        exposed = ", or exposed as liars" if any(peer.exposed for peer in ready) else ""
+        return (
+            f"waiting for a peer that may lead ({checked_in}, none with SL_MAKE_ME_ADMIN{exposed})"
+        )
     return f"waiting for the next check-in ({checked_in})"
+
+
+def _missing_for_verdict(training: Training, proposal: api.Proposal, nodes: Nodes) -> str:
+    """Names the merge and how many attested it; who got something else, where somebody did."""
+    assert training.terms is not None, "a merge without terms"
+    got, wanted = len(proposal.attested), training.terms.attestations
+    words = f"attestations {got}/{wanted} for the merge by {_name(training.leader, nodes)}"
+    if proposal.disputed:
+        others = ", ".join(_name(item.peer, nodes) for item in proposal.disputed)
+        words += f" (another result than the leader's: {others})"
+    return f"waiting for {words}"
 
 
 def _missing_for_close(training: Training, nodes: Nodes) -> str:
@@ -102,7 +118,7 @@ def _peer_view(peer: Peer, nodes: Nodes) -> api.PeerView:
     return api.PeerView(
         uid=peer.uid, endpoint=node.endpoint if node else "",
         fingerprint=node.fingerprint if node else "", container=node.container if node else "",
-        live=peer.live, may_lead=peer.may_lead, state=peer.state, checkin=peer.checkin,
-        participant=peer.participant, dropped=peer.dropped, perf=peer.perf,
-        perf_round=peer.perf_round, rounds=peer.rounds, left=peer.left,
+        live=peer.live, may_lead=peer.may_lead and not peer.exposed, state=peer.state,
+        checkin=peer.checkin, participant=peer.participant, dropped=peer.dropped, perf=peer.perf,
+        perf_round=peer.perf_round, rounds=peer.rounds, left=peer.left, exposed=peer.exposed,
     )  # fmt: skip

@@ -53,7 +53,7 @@ async def one_round(client):
     for uid in (A, B):
         await client.call(
             abi.TRAINING, training, "enrol", 0, uid, 2, abi.method_bytes("mean"), False,
-            uid == A, 600,
+            uid == A, 600, 0,
         )  # fmt: skip
     for uid in (A, B):
         await client.call(

@@ -90,6 +90,9 @@ RULES = {
     ("POST", "/v1/contracts/{name}/peers/{uid}/publish"): peer_write(
         "publish", TERM | {"digest": "d" * 64, "size": 9, "contributors": [OWNER]}, 409
     ),
+    ("POST", "/v1/contracts/{name}/peers/{uid}/attest"): peer_write(
+        "attest", TERM | {"digest": "d" * 64, "size": 9}, 409
+    ),
     ("POST", "/v1/contracts/{name}/peers/{uid}/report-leader"): peer_write(
         "report-leader", TERM, 409
     ),

@@ -38,14 +38,14 @@ class _Contract:
         self._draw = draw
         self.address = f"0x{name}"
         self.generation, self.round, self.term = 1, 1, 0
-        self.enrolled, self.checked_in = [], []
+        self.enrolled, self.checked_in, self.proposed = [], [], False
 
     def event(self):
         if not self.enrolled:
             return self._enrol()
         makers = [
             self._enrol, self._perf, self._reset, *[self._other] * 6, *[self._publish] * 4,
-            *[self._check_in] * 5,
+            *[self._check_in] * 5, *[self._propose] * 3,
         ]  # fmt: skip
         return self._draw(st.sampled_from(makers))()
 
@@ -59,7 +59,7 @@ class _Contract:
     def _enrol(self):
         peer, leads = self._draw(uids), self._draw(st.booleans())
         self.enrolled = sorted({*self.enrolled, peer})
-        return ledger.Enrolled(*self._about, peer, 2, "mean", leads, leads, 600)
+        return ledger.Enrolled(*self._about, peer, 2, "mean", leads, leads, 600, 1)
 
     def _check_in(self):
         peer, state = self._peer(), self._draw(st.sampled_from(PeerState))
@@ -72,7 +72,23 @@ class _Contract:
             return self._check_in()
         about, contributors = self._about, tuple(self.checked_in)
         self.round, self.term, self.checked_in = self.round + 1, 0, []
+        self.proposed = False
         return ledger.Published(*about, 1, self._peer(), "e" * 64, 9, contributors, 3)
+
+    def _propose(self):
+        about = *self._about, self.term
+        if self.proposed:
+            digest, agrees = self._draw(st.sampled_from("ef")) * 64, self._draw(st.booleans())
+            return self._draw(
+                st.sampled_from(
+                    [
+                        ledger.Attested(*about, self._peer(), digest, 9, agrees),
+                        ledger.Exposed(*about, self._peer(), "e" * 64, 9, digest, 8),
+                    ]
+                )
+            )
+        self.proposed = True
+        return ledger.Proposed(*about, self._peer(), "e" * 64, 9, tuple(self.checked_in), 3)
 
     def _perf(self):
         return ledger.PerfReported(self.generation, self.round - 1, self._peer(), self._draw(perfs))
@@ -80,7 +96,7 @@ class _Contract:
     def _reset(self):
         about = self._about
         self.generation, self.round, self.term = self.generation + 1, 1, 0
-        self.enrolled, self.checked_in = [], []
+        self.enrolled, self.checked_in, self.proposed = [], [], False
         return ledger.Reset(*about, "SWCI-1")
 
     def _other(self):
@@ -94,7 +110,10 @@ class _Contract:
             ledger.Returned(*about, peer), ledger.Completed(*about),
             ledger.Refused(99, 7, "d" * 32, "code", reason),
         ]  # fmt: skip
-        return self._draw(st.sampled_from(events))
+        event = self._draw(st.sampled_from(events))
+        if isinstance(event, ledger.LeaderElected | ledger.Reopened):
+            self.proposed = False
+        return event
 
 
 @st.composite
