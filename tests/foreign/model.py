@@ -26,7 +26,7 @@ class Digits:
             "norm.num_batches_tracked": np.array(0),
             "scale": np.array([1 / 3, 1 / 7, seed]),
             "mask": np.array([True, False, seed % 2 == 0]),
-            "half": np.array([0.5, 0.1, 65504.0, seed], np.float16),
+            "halves": np.array([0.5, 0.1, 65504.0, seed], np.float16),
             "seen": np.array([seed, 2**40]),
         }
 
