@@ -12,6 +12,7 @@ thread behind:
 
 import asyncio
 import errno
+import fcntl
 import logging
 import os
 import select
@@ -47,7 +48,8 @@ NOTICE_SECONDS = 60.0
 STALL_SECONDS = 5.0
 """Longest pause inside one message, and longest wait for room in the response pipe."""
 
-READ_BYTES = 65536
+PIPE_BYTES = 1024 * 1024
+"""Size of a pipe that weights go through; the kernel gives everybody that much."""
 
 _VERSIONS = (
     "This SL works with the swarmlearning client wheels 2.1, 2.2 and 2.3 and with our own: install "
@@ -111,6 +113,7 @@ class Bridge:
             async with asyncio.timeout(timeout):
                 await self._open_response()
                 self._in = os.open(self._request, os.O_RDONLY | os.O_NONBLOCK)
+                _widen(self._in)
                 await self._first_bytes()
         except TimeoutError as exc:
             raise MlError(
@@ -130,6 +133,8 @@ class Bridge:
         """
         try:
             while (message := self._decoder.next_message()) is None:
+                if not self._decoder.between_messages:
+                    await asyncio.sleep(0)  # others have their turn during a long message
                 self._decoder.feed(await self._read())
         except VersionError as exc:
             advice = f"{exc}. {_VERSIONS}"
@@ -163,6 +168,7 @@ class Bridge:
             MlError: see :meth:`send`.
             WireError: they are too long for protobuf.
         """
+        _widen(self._out)
         await self._write(chain([encode_start(message, size)], pieces))
 
     async def _write(self, pieces: Iterable[bytes | memoryview]) -> None:
@@ -175,6 +181,8 @@ class Bridge:
             while rest:
                 try:
                     rest = rest[os.write(self._out, rest) :]
+                    if rest:
+                        await asyncio.sleep(0)
                 except BlockingIOError:
                     await self._room()
                 except OSError as exc:
@@ -284,7 +292,7 @@ class Bridge:
     def _available(self) -> bytes | None:
         """What the pipe holds: empty once the ML program closed it, None if nothing is there."""
         try:
-            return os.read(self._in, READ_BYTES)
+            return os.read(self._in, PIPE_BYTES)
         except BlockingIOError:
             return None
 
@@ -322,6 +330,14 @@ class Bridge:
             await self._write([encode(Status(StatusCode.ERROR_IN_USER, text), version)])
         except MlError as exc:
             log.debug("the ML program could not be told: %s", exc)
+
+
+def _widen(pipe: int) -> None:
+    """Make room for larger pieces: fewer turns between the two programs."""
+    try:
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    except OSError as exc:
+        log.debug("the pipe stays as it is: %s", exc)
 
 
 def _settle(ready: "asyncio.Future[None]") -> None:
