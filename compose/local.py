@@ -93,7 +93,8 @@ def _up(options: argparse.Namespace, program: tuple[str, ...]) -> int:
 
 def _session(options: argparse.Namespace, program: tuple[str, ...], min_peers: int) -> int:
     request = Request(
-        options.nodes, min_peers, program, options.contract, options.quorum_seconds, options.sns
+        options.nodes, min_peers, program, options.contract, options.quorum_seconds, options.sns,
+        getattr(options, "foreign_client", False),
     )  # fmt: skip
     label = Path(program[-1] if len(program) == 1 else program[1]).stem if program else "up"
     output: Output = JsonOutput(sys.stdout) if options.json else TextOutput(sys.stdout)
@@ -221,6 +222,11 @@ def _parser() -> argparse.ArgumentParser:
         "--wait-for-return", action="store_true",
         help="go on waiting when fewer than --min-peers, or too few SNs, are left, instead of "
         "stopping",
+    )  # fmt: skip
+    run.add_argument(
+        "--foreign-client", action="store_true",
+        help="the programs use HPE's client wheel (2.1 to 2.3), which has /tmp/hpe-swarm built in: "
+        "give each one of its own (Linux; docs/foreign-clients.md)",
     )  # fmt: skip
     run.usage = "%(prog)s [options] -- PROGRAM [ARGUMENT ...]"
     up = commands.add_parser("up", help="license server and SNs (and SLs); stays until stopped")

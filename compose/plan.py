@@ -6,7 +6,7 @@ Pure: paths, ports and UIDs come in, plans come out; nothing is started or writt
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from services.common.ids import DEFAULT_CONTRACT, is_contract_name
 LOOPBACK = "127.0.0.1"
 REPOSITORY = Path(__file__).resolve().parent.parent
 """Where ``services`` is imported from."""
+
+PRIVATE_TMP = (sys.executable, "-I", "-S", str(REPOSITORY / "compose" / "private_tmp.py"))
+"""Command that runs another with a folder as its /tmp/hpe-swarm."""
 
 OTHER_SWARMS = frozenset(
     {
@@ -78,6 +81,8 @@ class Request:
     """SL_WAIT_FOR_FULL_QUORUM_SECONDS; None leaves the SL's default."""
     sns: int = 1
     """Number of SNs."""
+    foreign: bool = False
+    """Each program gets a /tmp/hpe-swarm of its own, as HPE's client needs it."""
 
     def check(self) -> None:
         """Check what cannot work.
@@ -252,7 +257,11 @@ class Planner:
             "MIN_PEERS": str(self.request.min_peers),
             **self.channels(index),
         }
-        return self.program(Kind.ML, name, self.request.program, index, variables)
+        plan = self.program(Kind.ML, name, self.request.program, index, variables)
+        if self.request.foreign:
+            folder = variables["SL_WEIGHTS_DIR"]
+            plan = replace(plan, command=(*PRIVATE_TMP, folder, *plan.command))
+        return plan
 
     def job(self, name: str, command: Sequence[str]) -> NodePlan:
         """A program that runs beside the swarm; it knows the same placeholders."""

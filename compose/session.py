@@ -5,6 +5,8 @@ import logging
 import math
 import os
 import signal
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +16,16 @@ from pathlib import Path
 
 from compose import certs, certs_check, ports, report, run_folder
 from compose.output import Output
-from compose.plan import LOOPBACK, SERVICES, Kind, Layout, Planner, Ports, Request
+from compose.plan import (
+    LOOPBACK,
+    PRIVATE_TMP,
+    SERVICES,
+    Kind,
+    Layout,
+    Planner,
+    Ports,
+    Request,
+)
 from compose.policy import SN_PATIENCE
 from compose.processes import remove
 from compose.swarm import Swarm
@@ -128,11 +139,32 @@ def _assemble(
         planner.layout.node(name).mkdir(parents=True)
     for index in range(1, pairs + 1):
         (scratch / f"sl-{index}").mkdir()
+    if options.request.foreign:
+        _make_handovers(planner)
     identity = certs_check.load(layout.certs, "swci-1", NodeKind.SWCI)
     apis = [f"{LOOPBACK}:{port}" for port in chosen.sn_api]
     client = SnClient(identity, apis, patience=ANSWER_PATIENCE)
     patience = math.inf if options.wait_for_return else options.sn_patience
     return Swarm(planner, folder, client, output, options.jobs, options.wait_for_return, patience)
+
+
+def _make_handovers(planner: Planner) -> None:
+    """Make the hand-over folders before the SLs do: the programs start first, and mount them.
+
+    Raises:
+        ConfigError: programs cannot be given a /tmp/hpe-swarm of their own.
+    """
+    if sys.platform != "linux":
+        raise ConfigError("--foreign-client needs mount namespaces, which only Linux has")
+    for index in range(1, planner.request.nodes + 1):
+        folder = Path(planner.channels(index)["SL_WEIGHTS_DIR"])
+        folder.mkdir()
+        folder.chmod(0o777)  # as the SL makes it; the folder around it is ours alone
+        tried = subprocess.run(
+            [*PRIVATE_TMP, str(folder), "true"], capture_output=True, text=True, check=False
+        )
+        if tried.returncode:
+            raise ConfigError(f"--foreign-client: {tried.stderr.strip()}")
 
 
 def _numbered(kind: str, count: int) -> list[str]:

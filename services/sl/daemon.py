@@ -76,7 +76,8 @@ async def serve(settings: SlSettings) -> None:
         server = FileServer(sock, identity, store, members.may_read, members.may_copy)
         await stack.enter_async_context(server)
         peers = await stack.enter_async_context(Peers(identity))
-        bridge = Bridge(request, response, settings.sl_weights_dir)
+        limit = settings.sl_max_message_mb * 1024 * 1024
+        bridge = Bridge(request, response, settings.sl_weights_dir, limit)
         stack.callback(bridge.close)
         node = _Node(settings, uid, sn, store, members, peers, bridge)
         await node.live()

@@ -31,6 +31,9 @@ class SlSettings(NodeSettings):
     """FIFO to the ML program."""
     sl_weights_dir: Path = Path("/tmp/hpe-swarm")  # noqa: S108 - hard-coded in HPE's client
     """Ours: hand-over folder, shared with the ML program."""
+    sl_max_message_mb: int = Field(2048, ge=1, le=4096)
+    """Ours: longest message that is taken from HPE's clients 2.1 and 2.2, which send their weights
+    inside it (MiB). Protobuf itself ends just below 2048. It waits in SL_WEIGHTS_DIR, on disk."""
     sl_store_dir: Path = Path(tempfile.gettempdir()) / "swarm-sl-store"
     """Ours: folder of the model files; best on a tmpfs or a fast disk. One SL each."""
     sl_ml_connect_timeout: float = Field(600.0, gt=0)

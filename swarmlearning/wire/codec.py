@@ -2,25 +2,32 @@
 
 A frame is a header of exactly 22 bytes (see ``swarm.proto``) and a protobuf body. A body is never
 empty: HPE's header shrinks when a value is zero, and its reader then loses the frame boundaries.
+
+HPE's clients 2.1 and 2.2 put their weights into the message. Such a body goes to a spool while it
+arrives, and comes out as a view of what the spool kept; weights are never copied here.
 """
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import replace
 from struct import Struct
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from google.protobuf.message import DecodeError, EncodeError
 from google.protobuf.message import Message as Protobuf
 
 from swarmlearning.wire import messages as m
 from swarmlearning.wire import swarm_pb2 as pb
+from swarmlearning.wire.fields import BYTES, Field, fields, start
 from swarmlearning.wire.tensors import WireError
 
 API_VERSION: Final = 2
 """HPE's wheels 2.1 to 2.3 say 2 on the wire; so do we."""
 
 MAX_BODY: Final = 1024 * 1024
-"""Longest body that is accepted (bytes). Weights travel in files, so messages are small."""
+"""Longest body that is kept in memory (bytes). Longer ones hold weights and go to a spool."""
+
+MAX_SENT: Final = 2**31 - 1
+"""Longest body that protobuf reads at the other end (bytes)."""
 
 _HEADER: Final = Struct("<2sBIBIBIBI")
 _TAGS: Final = (b"\x0a\x0a", 0x0D, 0x15, 0x15, 0x1D)
@@ -29,15 +36,33 @@ HEADER_SIZE: Final = _HEADER.size
 """22 bytes, always."""
 
 
-class InBandWeightsError(WireError):
-    """A sync of HPE's wheel 2.1 or 2.2, which sends weights inside the message."""
+class VersionError(WireError):
+    """A header of another API version.
 
-    def __init__(self) -> None:
+    Args:
+        version: that version.
+    """
+
+    def __init__(self, version: int) -> None:
         super().__init__(
-            "the ML program sent its weights inside a message, as the swarmlearning client 2.1 and "
-            "2.2 do; this SL works with the client wheel 2.3.0 and with our own: "
-            "install one of these in the ML image"
+            "Mismatch in the Swarm API version between ML and SL containers. Expected version "
+            f"{API_VERSION}, but the version received from the header is {version}"
         )
+        self.version = version
+
+
+class Spool(Protocol):
+    """Takes the body of a long message while it arrives."""
+
+    def write(self, piece: bytes) -> None:
+        """Append.
+
+        Never fails: an error waits until the whole message was read, because its sender reads our
+        answer only then.
+        """
+
+    def finish(self) -> memoryview:
+        """All that was written; the spool is empty again. Raises what went wrong."""
 
 
 class _Form(NamedTuple):
@@ -101,10 +126,20 @@ _FORMS: Final[dict[type[m.Message], _Form]] = {
 }
 _TYPES: Final = {form.number: kind for kind, form in _FORMS.items()}
 _SYNC_NUMBERS: Final = (_FORMS[m.CloseRequest].number, _FORMS[m.SyncRequest].number)
+_SYNC_WEIGHTS: Final = 5
+"""Field of a sync: a file's name or weights."""
+_LOSS_WEIGHTS: Final = 4
+"""The same of a loss request."""
+_MOST_FIELDS: Final = 100
+"""Fields of a sync that are looked at; it has five, and who knows what a later version adds."""
 
 
-def encode(message: m.Message) -> bytes:
+def encode(message: m.Message, version: int = API_VERSION) -> bytes:
     """One frame: header and body.
+
+    Args:
+        message: what to send.
+        version: of the API, for the header.
 
     Raises:
         WireError: a value does not fit its field, or the message would be empty or too long.
@@ -116,30 +151,50 @@ def encode(message: m.Message) -> bytes:
         raise WireError(f"cannot send {message}: {exc}") from exc
     if not 0 < len(body) <= MAX_BODY:
         raise WireError(f"cannot send a {type(message).__name__} of {len(body)} bytes")
-    two, first, second, kind, size = _TAGS
-    return (
-        _HEADER.pack(
-            two, first, API_VERSION, second, API_VERSION, kind, form.number, size, len(body)
+    return _pack_header(form.number, len(body), version) + body
+
+
+def encode_start(message: m.LossRequest, weights_size: int) -> bytes:
+    """All of a LossRequest's frame but the ``weights_size`` bytes of ``Weights`` that end it.
+
+    Args:
+        message: without file name.
+        weights_size: bytes.
+
+    Raises:
+        WireError: protobuf could not read so long a message.
+    """
+    number = _FORMS[m.LossRequest].number
+    body = _to_protobuf(message).SerializeToString(deterministic=True)
+    body += start(_LOSS_WEIGHTS, weights_size)
+    size = len(body) + weights_size
+    if size > MAX_SENT:
+        raise WireError(
+            f"a message of {size} bytes is too long for protobuf ({MAX_SENT}); client wheels from "
+            "2.3 on hand such models over in files"
         )
-        + body
-    )
+    return _pack_header(number, size, API_VERSION) + body
 
 
 class Decoder:
     """Turns bytes, cut in any way, into messages.
 
     After a :class:`WireError` the frame boundaries are lost: throw the decoder away, together with
-    the channel. The exception is :class:`InBandWeightsError`, which comes after the whole frame.
+    the channel. What the spool raises comes after the whole frame.
+
+    Args:
+        spool: takes the bodies of syncs longer than :data:`MAX_BODY`; without one they are refused.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, spool: Spool | None = None) -> None:
+        self._spool = spool
         self._buffer = bytearray()
         self._number = 0
         """Type of the message whose header was read; 0 between messages."""
         self._size = HEADER_SIZE
         """Length of the header or body that is being collected."""
-        self._skipped = 0
-        """Bytes of an oversized sync that were thrown away."""
+        self._spooled = 0
+        """Bytes of it that are in the spool."""
 
     def feed(self, data: bytes) -> None:
         """Add bytes as they came from the channel."""
@@ -148,7 +203,7 @@ class Decoder:
     @property
     def pending(self) -> tuple[int, int]:
         """Bytes wanted for the next header or body, and bytes of it that are there."""
-        return self._size, min(self._size, self._skipped + len(self._buffer))
+        return self._size, min(self._size, self._spooled + len(self._buffer))
 
     @property
     def between_messages(self) -> bool:
@@ -159,33 +214,43 @@ class Decoder:
         """The next complete message, or None until more bytes are fed.
 
         Raises:
-            InBandWeightsError: it is a sync that carries weights instead of a file name.
             WireError: the bytes are not a message, or not one of this protocol version.
         """
         if not self._number:
             if len(self._buffer) < HEADER_SIZE:
                 return None
-            self._number, self._size = _header(self._take(HEADER_SIZE))
-        if self._size > MAX_BODY:
-            self._skip()
+            self._number, self._size = self._header()
+        if self._spool is not None and self._size > MAX_BODY:
+            piece = self._take(self._size - self._spooled)
+            self._spooled += len(piece)
+            self._spool.write(piece)
+        if self._spooled + len(self._buffer) < self._size:
             return None
-        if len(self._buffer) < self._size:
-            return None
-        number, body = self._number, self._take(self._size)
-        self._number, self._size = 0, HEADER_SIZE
-        return _body(number, body)
+        number, spooled = self._number, self._spooled
+        rest = self._take(self._size - spooled)
+        self._number, self._size, self._spooled = 0, HEADER_SIZE, 0
+        if spooled:
+            assert self._spool is not None
+            return _body(number, self._spool.finish())
+        return _body(number, memoryview(rest))
 
     def _take(self, count: int) -> bytes:
         taken = bytes(self._buffer[:count])
         del self._buffer[:count]
         return taken
 
-    def _skip(self) -> None:
-        """Throw an oversized sync away as it comes: its sender reads our answer only afterwards."""
-        self._skipped += len(self._take(self._size - self._skipped))
-        if self._skipped == self._size:
-            self._number, self._size, self._skipped = 0, HEADER_SIZE, 0
-            raise InBandWeightsError
+    def _header(self) -> tuple[int, int]:
+        """Message type and body length."""
+        number, size = _header(self._take(HEADER_SIZE))
+        if size > MAX_BODY and (self._spool is None or number not in _SYNC_NUMBERS):
+            name = _TYPES[number].__name__
+            raise WireError(f"a {name} of {size} bytes; at most {MAX_BODY} are read")
+        return number, size
+
+
+def _pack_header(number: int, size: int, version: int) -> bytes:
+    two, first, second, kind, length = _TAGS
+    return _HEADER.pack(two, first, version, second, version, kind, number, length, size)
 
 
 def _header(raw: bytes) -> tuple[int, int]:
@@ -194,32 +259,61 @@ def _header(raw: bytes) -> tuple[int, int]:
     if (two, first, second, third, fourth) != _TAGS:
         raise WireError(f"not a message header: {raw.hex(' ')}")
     if version != API_VERSION:
-        raise WireError(
-            "Mismatch in the Swarm API version between ML and SL containers. Expected version "
-            f"{API_VERSION}, but the version received from the header is {version}"
-        )
+        raise VersionError(version)
     if number not in _TYPES:
         raise WireError(f"unsupported message type: {number}")
     if not size:
         raise WireError(f"empty {_TYPES[number].__name__}")
-    if size > MAX_BODY and number not in _SYNC_NUMBERS:
-        raise WireError(f"a {_TYPES[number].__name__} of {size} bytes; at most {MAX_BODY} are read")
     return number, size
 
 
-def _body(number: int, raw: bytes) -> m.Message:
+def _body(number: int, raw: memoryview) -> m.Message:
     kind = _TYPES[number]
+    if number in _SYNC_NUMBERS:
+        return _sync(kind, raw)
+    return _parsed(kind, bytes(raw))
+
+
+def _sync(kind: type[m.Message], raw: memoryview) -> m.Message:
+    """A sync: a file's name, or else weights, is cut out before protobuf sees the rest."""
+    field = _weights_field(kind, raw)
+    begin, end = (field.begin, field.end) if field else (len(raw), len(raw))
+    if begin + len(raw) - end > MAX_BODY:
+        raise WireError(f"a {kind.__name__} of {len(raw)} bytes carries no weights")
+    if field is None or _is_text(field.data):
+        return _parsed(kind, bytes(raw))
+    message = _parsed(kind, bytes(raw[:begin]) + bytes(raw[end:]))
+    assert isinstance(message, m.SyncRequest | m.CloseRequest)
+    return replace(message, weights=field.data)
+
+
+def _weights_field(kind: type[m.Message], raw: memoryview) -> Field | None:
+    found = None
+    for count, field in enumerate(fields(raw)):
+        if count >= _MOST_FIELDS:
+            raise WireError(f"a {kind.__name__} has more than {_MOST_FIELDS} fields")
+        if field.number == _SYNC_WEIGHTS:
+            if found is not None or field.wire_type != BYTES:
+                raise WireError(f"a {kind.__name__} names its parameters twice, or by a number")
+            found = field
+    return found
+
+
+def _is_text(data: memoryview) -> bool:
+    """Whether this is a name. Weights begin with a line feed (the tag of field 1), or are empty."""
+    try:
+        return len(data) <= MAX_BODY and bytes(data).decode().isprintable()
+    except UnicodeDecodeError:
+        return False
+
+
+def _parsed(kind: type[m.Message], raw: bytes) -> m.Message:
     parsed = _FORMS[kind].body()
     try:
         parsed.ParseFromString(raw)
     except (DecodeError, UnicodeDecodeError) as exc:
-        if number in _SYNC_NUMBERS:
-            raise InBandWeightsError from exc
         raise WireError(f"the body of a {kind.__name__} is not valid: {exc}") from exc
-    message = _from_protobuf(kind, parsed)
-    if isinstance(message, m.SyncRequest | m.CloseRequest) and not message.file_name.isprintable():
-        raise InBandWeightsError
-    return message
+    return _from_protobuf(kind, parsed)
 
 
 def _to_protobuf(message: m.Message) -> Protobuf:
@@ -235,7 +329,7 @@ def _to_protobuf(message: m.Message) -> Protobuf:
 
 def _from_protobuf(kind: type[m.Message], parsed: Protobuf) -> m.Message:
     names = _FORMS[kind].names
-    values: dict[str, Any] = {f.name: getattr(parsed, names[f.name]) for f in fields(kind)}
+    values: dict[str, Any] = {ours: getattr(parsed, wire) for ours, wire in names.items()}
     for ours, value in values.items():
         if isinstance(value, pb.Status):
             values[ours] = _from_protobuf(m.Status, value)

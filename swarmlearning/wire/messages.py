@@ -64,7 +64,7 @@ class SessionResponse:
 
 @dataclass(frozen=True)
 class SyncRequest:
-    """ML to SL: my parameters are in the file."""
+    """ML to SL: my parameters are in the file, or (HPE's clients 2.1 and 2.2) in the message."""
 
     session_id: str
     sequence: int
@@ -72,9 +72,11 @@ class SyncRequest:
     weightage: int
     """1 to 100."""
     file_name: str
-    """In the hand-over folder; never a path."""
+    """In the hand-over folder; never a path. Empty with ``weights``."""
     nodes: int = 1
     """Reserved by HPE; always 1."""
+    weights: memoryview | None = None
+    """A protobuf ``Weights`` message, not looked into yet. Only ever received."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class CloseRequest:
     """0 with ``inactive``: present for the quorum, absent from the average."""
     file_name: str
     nodes: int = 1
+    weights: memoryview | None = None
 
 
 @dataclass(frozen=True)

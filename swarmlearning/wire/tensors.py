@@ -5,8 +5,9 @@ data section. The header gives each tensor's name, dtype, shape and place in the
 What we write is a narrower form of the format than the library's, and readable by it:
 
 * the data section starts at a multiple of 64 bytes and has no holes;
-* tensors lie in the order given, wider items first (8, 4, 2, 1 bytes), so that each one is aligned
-  to its items and a merge sees one long run per dtype;
+* tensors lie wider items first (8, 4, 2, 1 bytes), so that each one is aligned to its items, and by
+  dtype and name within one width: a merge sees one long run per dtype, and the order in which a
+  program lists its tensors (a protobuf map of HPE's client 2.2 has none) makes no difference;
 * the same tensors give the same bytes, so equal models have equal digests.
 
 Reading accepts what the library writes and refuses everything else: headers that lie about sizes,
@@ -129,7 +130,7 @@ def arrange(items: Iterable[tuple[str, str, tuple[int, ...]]]) -> Layout:
         _check_name(name)
     if len({name for name, _, _ in listed}) != len(listed):
         raise WireError("two tensors have the same name")
-    listed.sort(key=lambda item: -DTYPES[item[1]].itemsize)
+    listed.sort(key=lambda item: (-DTYPES[item[1]].itemsize, item[1], item[0]))
     tensors, at = [], 0
     for name, dtype, shape in listed:
         end = at + prod(shape) * DTYPES[dtype].itemsize

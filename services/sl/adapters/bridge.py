@@ -12,18 +12,29 @@ thread behind:
 
 import asyncio
 import errno
+import fcntl
 import logging
 import os
 import select
 import stat
 import sys
+from collections.abc import Iterable
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 
 from services.common.errors import ConfigError, MlError
 from services.sl.adapters.handover import FILES
-from swarmlearning.wire.codec import Decoder, encode
-from swarmlearning.wire.messages import Message, Status, StatusCode
+from services.sl.adapters.spool import Spool
+from swarmlearning.wire.codec import (
+    API_VERSION,
+    MAX_SENT,
+    Decoder,
+    VersionError,
+    encode,
+    encode_start,
+)
+from swarmlearning.wire.messages import LossRequest, Message, Status, StatusCode
 from swarmlearning.wire.tensors import WireError
 
 log = logging.getLogger("swarm.sl.bridge")
@@ -37,7 +48,13 @@ NOTICE_SECONDS = 60.0
 STALL_SECONDS = 5.0
 """Longest pause inside one message, and longest wait for room in the response pipe."""
 
-READ_BYTES = 65536
+PIPE_BYTES = 1024 * 1024
+"""Size of a pipe that weights go through; the kernel gives everybody that much."""
+
+_VERSIONS = (
+    "This SL works with the swarmlearning client wheels 2.1, 2.2 and 2.3 and with our own: install "
+    "one of these in the ML image"
+)
 
 _MODE = 0o777  # the ML program runs as a user of its own (HPE, HPESL-634)
 
@@ -49,12 +66,16 @@ class Bridge:
         request: pipe that the ML program writes.
         response: pipe that it reads.
         folder: the hand-over folder.
+        limit: longest message that is taken (bytes).
     """
 
-    def __init__(self, request: Path, response: Path, folder: Path) -> None:
+    def __init__(self, request: Path, response: Path, folder: Path, limit: int = MAX_SENT) -> None:
         self._request, self._response, self._folder = request, response, folder
         self._in = self._out = -1
-        self._decoder = Decoder()
+        self._spool = Spool(folder, limit)
+        self._decoder = Decoder(self._spool)
+        self._sending = False
+        """A message is under way, or was broken off."""
         self._made: dict[Path, int] = {}
         """Our pipes and a descriptor of each, which keeps its inode number from being reused."""
 
@@ -92,6 +113,7 @@ class Bridge:
             async with asyncio.timeout(timeout):
                 await self._open_response()
                 self._in = os.open(self._request, os.O_RDONLY | os.O_NONBLOCK)
+                _widen(self._in)
                 await self._first_bytes()
         except TimeoutError as exc:
             raise MlError(
@@ -107,10 +129,17 @@ class Bridge:
         Raises:
             MlError: it closed the pipe (code ``ml-closed`` between two messages), stopped inside a
                 message, or sent something that is not a message. In the last case it was told.
+            StorageError: there is no room for a message that carries weights.
         """
         try:
             while (message := self._decoder.next_message()) is None:
+                if not self._decoder.between_messages:
+                    await asyncio.sleep(0)  # others have their turn during a long message
                 self._decoder.feed(await self._read())
+        except VersionError as exc:
+            advice = f"{exc}. {_VERSIONS}"
+            await self._complain(advice, min(exc.version, API_VERSION))
+            raise MlError(f"the ML program broke the protocol: {advice}") from exc
         except WireError as exc:
             await self._complain(str(exc))
             raise MlError(f"the ML program broke the protocol: {exc}") from exc
@@ -123,17 +152,46 @@ class Bridge:
             MlError: the ML program is gone, or reads nothing.
             WireError: the message cannot be sent; a bug of ours.
         """
-        rest = memoryview(encode(message))
-        while rest:
-            try:
-                rest = rest[os.write(self._out, rest) :]
-            except BlockingIOError:
-                await self._room()
-            except OSError as exc:
-                raise MlError(
-                    "the ML program closed its pipe: it ended or was killed; its log says why",
-                    code="ml-closed",
-                ) from exc
+        await self._write([encode(message)])
+
+    async def send_weights(
+        self, message: LossRequest, size: int, pieces: Iterable[bytes | memoryview]
+    ) -> None:
+        """Send a message that carries weights.
+
+        Args:
+            message: all but the weights; without a file name.
+            size: of the weights, bytes.
+            pieces: of them, together of that size.
+
+        Raises:
+            MlError: see :meth:`send`.
+            WireError: they are too long for protobuf.
+        """
+        _widen(self._out)
+        await self._write(chain([encode_start(message, size)], pieces))
+
+    async def _write(self, pieces: Iterable[bytes | memoryview]) -> None:
+        """Write a whole message. One that was broken off leaves no place for another."""
+        if self._sending:
+            raise MlError("the ML program waits for the rest of a message that was broken off")
+        self._sending = True
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:
+                try:
+                    rest = rest[os.write(self._out, rest) :]
+                    if rest:
+                        await asyncio.sleep(0)
+                except BlockingIOError:
+                    await self._room()
+                except OSError as exc:
+                    self._sending = False
+                    raise MlError(
+                        "the ML program closed its pipe: it ended or was killed; its log says why",
+                        code="ml-closed",
+                    ) from exc
+        self._sending = False
 
     def close(self) -> None:
         """Close the pipes, which the ML program sees as our end, and remove them."""
@@ -141,6 +199,7 @@ class Bridge:
             if fd >= 0:
                 os.close(fd)
         self._in = self._out = -1
+        self._spool.close()
         for path, made in self._made.items():
             try:
                 if os.path.samestat(path.lstat(), os.fstat(made)):
@@ -233,7 +292,7 @@ class Bridge:
     def _available(self) -> bytes | None:
         """What the pipe holds: empty once the ML program closed it, None if nothing is there."""
         try:
-            return os.read(self._in, READ_BYTES)
+            return os.read(self._in, PIPE_BYTES)
         except BlockingIOError:
             return None
 
@@ -262,12 +321,23 @@ class Bridge:
         finally:
             loop.remove_writer(self._out)
 
-    async def _complain(self, text: str) -> None:
-        """Tell the ML program what it did wrong, if it still listens."""
+    async def _complain(self, text: str, version: int = API_VERSION) -> None:
+        """Tell the ML program what it did wrong, if it still listens.
+
+        In its own version, where that is an older one: it would not read a header of another.
+        """
         try:
-            await self.send(Status(StatusCode.ERROR_IN_USER, text))
+            await self._write([encode(Status(StatusCode.ERROR_IN_USER, text), version)])
         except MlError as exc:
             log.debug("the ML program could not be told: %s", exc)
+
+
+def _widen(pipe: int) -> None:
+    """Make room for larger pieces: fewer turns between the two programs."""
+    try:
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    except OSError as exc:
+        log.debug("the pipe stays as it is: %s", exc)
 
 
 def _settle(ready: "asyncio.Future[None]") -> None:

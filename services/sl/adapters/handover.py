@@ -5,13 +5,14 @@ opened without following links, read with ``preadv`` into our own memory (a file
 a map would end the process), and checked there, where the ML program cannot change them any more.
 
 Two formats, told apart by the name the ML program gives: ``.safetensors`` (our client) and ``.pkl``
-(HPE's client 2.3; see ``core.pickles`` for how it is read without unpickling).
+(HPE's client 2.3; see ``core.pickles`` for how it is read without unpickling). HPE's clients 2.1
+and 2.2 use no files: their weights come and go inside messages (``core.weights``).
 """
 
 import mmap
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import sha256
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from services.common.errors import LayoutError, StorageError
 from services.common.ids import Digest
 from services.sl.adapters.store import Store, disk_errors
-from services.sl.core import pickles
+from services.sl.core import pickles, weights
 from services.sl.core.merge import check_finite
 from swarmlearning.wire.digest import CHUNK, combine, digest_of
 from swarmlearning.wire.tensors import (
@@ -70,6 +71,8 @@ def ingest(folder: Path, file_name: str, store: Store) -> tuple[Digest, int]:
         StorageError: the disk is full or fails.
     """
     suffix = Path(file_name).suffix
+    if not file_name:
+        raise LayoutError("the ML program's request has neither a file name nor weights")
     if file_name != TRAINED + suffix or suffix not in SUFFIXES:
         raise LayoutError(
             f"the ML program named its parameters {file_name[:80]!r}; this SL reads "
@@ -85,6 +88,44 @@ def ingest(folder: Path, file_name: str, store: Store) -> tuple[Digest, int]:
             return _ingest_safetensors(fd, size, store)
         except WireError as exc:
             raise LayoutError(f"the ML program's {file_name} is refused: {exc}") from exc
+
+
+def ingest_message(message: memoryview, store: Store) -> tuple[Digest, int, dict[str, str]]:
+    """Take parameters that came inside a message into the store. Blocks; call it in a thread.
+
+    Args:
+        message: a protobuf ``Weights`` message.
+        store: gets the file, in our format.
+
+    Returns:
+        Digest and size (bytes) of the file in the store, and the sender's words for each dtype.
+
+    Raises:
+        LayoutError, StorageError: see :func:`ingest`.
+    """
+    try:
+        found = weights.load(message)
+        return *_store_arrays(found.arrays, frozenset(), store), found.dtypes
+    except WireError as exc:
+        raise LayoutError(f"the ML program's weights are refused: {exc}") from exc
+
+
+def deliver_message(
+    source: Path, dtypes: Mapping[str, str]
+) -> tuple[int, Iterator[bytes | memoryview]]:
+    """A merged model as a protobuf ``Weights`` message.
+
+    Args:
+        source: file of the store; its pages are read as the pieces are used.
+        dtypes: as :func:`ingest_message` returned them.
+
+    Returns:
+        Size of the message in bytes, and its pieces.
+
+    Raises:
+        StorageError: the disk fails.
+    """
+    return weights.dump(_for_hpe(_mapped(source)), dtypes)
 
 
 def deliver(source: Path, folder: Path, asked_name: str) -> str:
@@ -106,9 +147,8 @@ def deliver(source: Path, folder: Path, asked_name: str) -> str:
     """
     suffix = Path(asked_name).suffix
     name = MERGED + suffix
-    with disk_errors("read", source.name), source.open("rb") as file:
-        model = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    pieces = _as_pickle(model) if suffix == ".pkl" else iter([memoryview(model)])
+    model = _mapped(source)
+    pieces = pickles.dump(_for_hpe(model)) if suffix == ".pkl" else iter([memoryview(model)])
     with (
         _opened(folder / name, os.O_RDWR) as fd,
         disk_errors("write", f"{folder / name} (the volume shared with the ML program)"),
@@ -129,14 +169,19 @@ def _write(fd: int, pieces: Iterable[bytes | memoryview]) -> None:
         os.ftruncate(fd, at)
 
 
-def _as_pickle(model: mmap.mmap) -> Iterator[bytes | memoryview]:
+def _mapped(source: Path) -> mmap.mmap:
+    with disk_errors("read", source.name), source.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _for_hpe(model: mmap.mmap) -> dict[str, NDArray[Any]]:
     layout = parse(model)
     arrays = read(model, layout)
     for tensor in layout.tensors:
         if tensor.dtype == "BF16":  # unknown to numpy, so to HPE's client; float32 loses nothing
             bits = arrays[tensor.name].astype(np.uint32) << np.uint32(16)
             arrays[tensor.name] = bits.view(np.float32)
-    return pickles.dump(arrays)
+    return arrays
 
 
 def _ingest_safetensors(fd: int, size: int, store: Store) -> tuple[Digest, int]:

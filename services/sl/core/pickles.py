@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from services.sl.core.pickle_reader import Reader
 from services.sl.core.pickle_values import PickledArray, PickleError, short
 
-__all__ = ["PickleError", "dump", "load"]
+__all__ = ["PickleError", "dump", "load", "loadable"]
 
 MAX_SHARING: Final = 4
 """An array may be named several times; all together may have this many times the file's size."""
@@ -64,8 +64,7 @@ def dump(arrays: Mapping[str, NDArray[Any]]) -> Iterator[bytes | memoryview]:
     """
     yield b"\x80\x04}("
     for name, array in arrays.items():
-        if not array.ndim and array.dtype.kind != "f":
-            array = array.astype(np.float64)
+        array = loadable(array)
         yield _unicode(name) + b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n"
         yield b"K\x00\x85C\x01b\x87R(K\x01("
         yield b"".join(map(_integer, array.shape)) + b"t" + _dtype(array.dtype) + b"\x89"
@@ -74,6 +73,13 @@ def dump(arrays: Mapping[str, NDArray[Any]]) -> Iterator[bytes | memoryview]:
             yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         yield b"tb"
     yield b"u."
+
+
+def loadable(array: NDArray[Any]) -> NDArray[Any]:
+    """``array`` as HPE's clients can load it: what is 0-d and no float becomes a 0-d float64."""
+    if array.ndim or array.dtype.kind == "f":
+        return array
+    return array.astype(np.float64)
 
 
 def _unicode(text: str) -> bytes:

@@ -192,23 +192,6 @@ async def test_the_sl_may_come_after_the_ml_program(tmp_path):
     os.close(outgoing)
 
 
-@pytest.mark.parametrize("body", [b"\x0a\x03w\xff\xff", b"\x0a" + bytes(3_000_000)])
-async def test_a_client_2_2_is_told_which_versions_work(sl, body):
-    def talk():
-        client = foreign.ForeignClient(sl.request, sl.response, sl.folder)
-        client.open()
-        client.send(foreign.SYNC, foreign.field(1, "s-1") + foreign.field(5, body))
-        with pytest.raises(RuntimeError, match=r"SL error: .*2\.1 and 2\.2.*2\.3\.0"):
-            client.receive()
-        client.close()
-
-    ml = asyncio.create_task(asyncio.to_thread(talk))
-    await sl.open()
-    with pytest.raises(MlError, match=r"2\.3\.0"):
-        await sl.receive(m.SyncRequest)
-    await ml
-
-
 # --- F9: the ML program fails
 
 
@@ -291,11 +274,17 @@ async def test_garbage_is_refused_and_the_ml_program_is_told(sl):
         assert b"not a message header" in os.read(incoming, 1000)
 
 
-async def test_another_api_version_is_refused_with_hpes_words(sl):
-    async with raw_ml(sl, foreign.frame(foreign.OPEN, b"\x08\x01", version=1)) as (incoming, _):
+@pytest.mark.parametrize(("version", "answered"), [(1, 1), (3, 2)])
+async def test_another_api_version_is_refused_in_words_that_it_can_read(sl, version, answered):
+    async with raw_ml(sl, foreign.frame(foreign.OPEN, b"\x08\x01", version)) as (incoming, _):
         with pytest.raises(MlError, match="Mismatch in the Swarm API version"):
             await sl.bridge.receive()
-        assert b"Expected version 2" in os.read(incoming, 1000)
+        raw = os.read(incoming, 1000)
+    assert raw[:13] == foreign.frame(foreign.STATUS, b"x", answered)[:13]
+    status = foreign.fields(raw[22:])
+    assert status[1] == m.StatusCode.ERROR_IN_USER
+    assert b"Expected version 2" in status[2]
+    assert b"wheels 2.1, 2.2 and 2.3" in status[2]
 
 
 async def test_a_pause_between_messages_is_no_error_and_cancelling_loses_nothing(sl, monkeypatch):

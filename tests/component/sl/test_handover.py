@@ -161,7 +161,6 @@ def test_bad_files_are_refused_with_the_reason_and_leave_nothing(
 @pytest.mark.parametrize(
     "name",
     [
-        "",
         "../trained_weights.pkl",
         "/etc/passwd",
         "merged_weights.pkl",

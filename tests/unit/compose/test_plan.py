@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from compose.plan import Kind, Layout, Planner, Ports, Request
+from compose.plan import PRIVATE_TMP, Kind, Layout, Planner, Ports, Request
 from services.common.errors import ConfigError
 
 PORTS = Ports(5814, (30303, 30403, 30503), (30304, 30404, 30504), (30305, 30306))
@@ -53,6 +53,15 @@ def test_the_other_sns_join_the_sentinel(tmp_path):
     assert third.environment["SWARM_ID_CERT"] == f"{tmp_path}/sn-1-cert.pem"  # has none of its own
     folders = {one.environment["SN_DATA_DIR"] for one in (first, second, third)}
     assert folders == {f"/run/nodes/sn-{index}/chain" for index in (1, 2, 3)}
+
+
+def test_a_foreign_client_gets_its_sls_folder_where_hpe_looks_for_it(tmp_path):
+    own, foreign = planner(tmp_path).ml(2), planner(tmp_path, foreign=True).ml(2)
+    assert foreign.command == (*PRIVATE_TMP, "/dev/shm/x/sl-2/handover", *own.command)
+    assert foreign.environment == own.environment
+    assert foreign.environment["SL_WEIGHTS_DIR"] == "/dev/shm/x/sl-2/handover"
+    sl = planner(tmp_path, foreign=True).sl(2)
+    assert sl.environment["SL_WEIGHTS_DIR"] == "/dev/shm/x/sl-2/handover"
 
 
 def test_the_sls_are_spread_over_the_sns(tmp_path):

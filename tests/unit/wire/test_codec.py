@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarmlearning.wire import messages as m
-from swarmlearning.wire.codec import HEADER_SIZE, MAX_BODY, Decoder, InBandWeightsError, encode
+from swarmlearning.wire.codec import (
+    HEADER_SIZE,
+    MAX_BODY,
+    MAX_SENT,
+    Decoder,
+    VersionError,
+    encode,
+    encode_start,
+)
 from swarmlearning.wire.tensors import WireError
 
 OK = m.Status()
@@ -137,23 +145,107 @@ WEIGHTS = b"\x0a\x10" + b"\x0a\x01w" + b"\x12\x0b\x0a\x02f4\x12\x01\x01\x1a\x02\
 """A `Weights` message as HPE's wheel 2.2 puts into field 5 of a sync."""
 
 
-@pytest.mark.parametrize("number", [4, 6])
-@pytest.mark.parametrize("weights", [WEIGHTS, b"\x0a\x03abc", b"\x0a" + bytes(2 * MAX_BODY)])
-def test_weights_inside_a_sync_name_the_supported_versions(number, weights):
+class Memory:
+    """A spool that keeps what it gets."""
+
+    def __init__(self):
+        self.pieces = []
+
+    def write(self, piece):
+        self.pieces.append(piece)
+
+    def finish(self):
+        whole, self.pieces = b"".join(self.pieces), []
+        return memoryview(whole)
+
+
+def sync_with(weights, number=6, before=b"\x0a\x03s-1", after=b""):
     size, prefix = len(weights), b"\x2a"
     while size > 127:
         prefix, size = prefix + bytes([size & 127 | 128]), size >> 7
-    data = frame(number, b"\x0a\x03s-1" + prefix + bytes([size]) + weights)
-    decoder, fed = Decoder(), 0
-    with pytest.raises(InBandWeightsError, match=r"2\.1 and 2\.2.*2\.3\.0"):
-        while fed < len(data):
-            decoder.feed(data[fed : fed + 65536])
-            fed += 65536
-            assert decoder.next_message() is None
-            assert sum(decoder.pending) >= 0
-    assert fed >= len(data)
-    decoder.feed(encode(SAMPLES[0]))
-    assert decoder.next_message() == SAMPLES[0]
+    return frame(number, before + prefix + bytes([size]) + weights + after)
+
+
+@pytest.mark.parametrize("number", [4, 6])
+@pytest.mark.parametrize("step", [7, 65536, 10**9])
+@pytest.mark.parametrize(
+    "weights", [WEIGHTS, b"\x0a" + bytes(2 * MAX_BODY)], ids=["small", "spooled"]
+)
+def test_weights_inside_a_sync_come_out_as_they_are(number, weights, step):
+    step = max(step, len(weights) // 1000)
+    after = encode(SAMPLES[0])
+    data = sync_with(weights, number, before=b"\x0a\x03s-1\x10\x05", after=b"\x7a\x01x") + after
+    decoder, spool, out = Decoder(spool := Memory()), spool, []
+    for at in range(0, len(data), step):
+        decoder.feed(data[at : at + step])
+        while (message := decoder.next_message()) is not None:
+            out.append(message)
+        assert decoder.pending[1] <= decoder.pending[0]
+    sync, last = out
+    assert (sync.session_id, sync.sequence, sync.file_name) == ("s-1", 5, "")
+    assert bytes(sync.weights) == weights
+    assert last == SAMPLES[0]
+    assert decoder.between_messages
+    assert spool.pieces == []
+
+
+def test_a_long_sync_is_refused_without_a_spool_and_nothing_else_goes_to_one():
+    with pytest.raises(WireError, match="SyncRequest of 1048577 bytes; at most"):
+        decoded(frame(6, b"", size=MAX_BODY + 1), 22)
+    decoder = Decoder(Memory())
+    decoder.feed(frame(9, b"", size=MAX_BODY + 1))
+    with pytest.raises(WireError, match="LossResponse of 1048577 bytes; at most"):
+        decoder.next_message()
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (frame(6, b"\x0a\x03s-1\x2a\x80\x80\x80\x80\x08ab"), "claims 2147483648 bytes, 2 are left"),
+        (sync_with(WEIGHTS, after=b"\x2a\x01x"), "twice"),
+        (frame(6, b"\x28\x05"), "twice, or by a number"),
+        (sync_with(WEIGHTS, after=b"\x78\x01" * 200), "more than 100 fields"),
+        (sync_with(WEIGHTS, after=b"\x7b\x7c"), "wire type 3"),
+        (sync_with(WEIGHTS, after=b"\xff" * 12), "does not end"),
+        (sync_with(WEIGHTS, after=b"\x00\x01"), "field of number 0"),
+        (sync_with(WEIGHTS, before=b"\x0a\x01\xff"), "is not valid"),
+        (sync_with(b"\xff", after=b"\x7a\x80\x80\x80\x01" + bytes(2**21)), "carries no weights"),
+    ],
+    ids=[
+        "lying size",
+        "twice",
+        "number",
+        "many fields",
+        "group",
+        "endless",
+        "zero",
+        "text",
+        "rest",
+    ],
+)
+def test_a_sync_that_is_no_message_is_refused(data, text):
+    decoder = Decoder(Memory())
+    decoder.feed(data)
+    with pytest.raises(WireError, match=text):
+        decoder.next_message()
+
+
+def test_the_start_of_a_loss_request_and_its_weights_are_one_frame():
+    start = encode_start(m.LossRequest("s-1", 7, 2, ""), len(WEIGHTS))
+    body = b"\x0a\x03s-1\x10\x07\x18\x02\x22" + bytes([len(WEIGHTS)]) + WEIGHTS
+    assert start + WEIGHTS == frame(8, body)
+    with pytest.raises(WireError, match="too long for protobuf"):
+        encode_start(m.LossRequest("s-1", 7, 2, ""), MAX_SENT)
+
+
+def test_a_version_error_knows_the_version_and_an_answer_can_have_it():
+    decoder = Decoder()
+    decoder.feed(frame(2, b"x", version=1))
+    with pytest.raises(VersionError) as caught:
+        decoder.next_message()
+    assert caught.value.version == 1
+    answer = encode(m.Status(), version=1)
+    assert answer[:12] == bytes.fromhex("0a0a 0d01000000 1501000000")
 
 
 def test_an_unknown_status_code_counts_as_a_failure():

@@ -115,9 +115,11 @@ def test_the_same_tensors_give_the_same_bytes():
     assert stored(arrays) == stored({"b": np.ones(3, ">f4"), "a": np.zeros((), ">i8")})
 
 
-def test_order_is_as_given_within_one_item_size():
+def test_order_is_by_width_then_dtype_then_name_however_the_tensors_are_listed():
     arrays = {"z": np.ones(1, "f4"), "b": np.ones(3, "?"), "a": np.ones(1, "f4"), "n": np.array(6)}
-    assert [tensor.name for tensor in layout_of(arrays).tensors] == ["n", "z", "a", "b"]
+    arrays["c"] = np.ones(2, "i4")
+    assert [tensor.name for tensor in layout_of(arrays).tensors] == ["n", "a", "z", "c", "b"]
+    assert stored(dict(reversed(arrays.items()))) == stored(arrays)
 
 
 def test_strided_and_transposed_arrays_are_stored_by_value():

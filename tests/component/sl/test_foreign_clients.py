@@ -1,0 +1,534 @@
+"""Whole sessions of clients written from compat/01 alone, over real FIFOs with the real SL side."""
+
+import asyncio
+import errno
+import os
+import tempfile
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.common.errors import LayoutError, MlError, ProtocolError, StorageError
+from services.common.sn_api import PeerState
+from services.sl.adapters import bridge as bridge_module
+from services.sl.adapters.bridge import Bridge
+from services.sl.adapters.handover import ingest
+from services.sl.adapters.ml import MlSession
+from services.sl.adapters.store import Store
+from services.sl.core.events import Model
+from swarmlearning.wire.tensors import layout_of, read, write_into
+from tests.foreign import schema
+from tests.foreign.client import API_VERSION, SwarmError
+from tests.foreign.hpe22 import Client22
+from tests.foreign.hpe23 import Client23
+from tests.foreign.model import Digits
+
+SECONDS = 30.0
+MIB = 1024 * 1024
+
+
+class Sl:
+    """The real ML side of an SL; a test plays the swarm."""
+
+    def __init__(self, tmp_path, limit=64 * MIB):
+        self.folder = tmp_path / "hpe-swarm"
+        self.request, self.response = tmp_path / "request.pipe", tmp_path / "response.pipe"
+        self.bridge = Bridge(self.request, self.response, self.folder, limit)
+        self.store = Store(tmp_path / "store")
+        self.ml = MlSession(self.bridge, self.folder, self.store)
+        self.environment = {
+            "SL_REQUEST_CHANNEL": str(self.request),
+            "SL_RESPONSE_CHANNEL": str(self.response),
+        }
+        self.asked = asyncio.Queue()
+        self.slept = []
+        self.sleep = self.slept.append
+        self.listening = None
+
+    def client(self, api, model, *, sync=2, **named):
+        """Blocks until the session is open."""
+        named |= {"environment": self.environment, "sleep": self.sleep}
+        if api == "2.2":
+            return Client22(model, sync, 1, **named)
+        return Client23(model, sync, 1, folder=self.folder, **named)
+
+    async def open(self):
+        await self.bridge.connect(SECONDS)
+        terms = await self.ml.open()
+        await self.ml.accept()
+        self.listening = asyncio.create_task(self.ml.listen(self._note))
+        return terms
+
+    async def _note(self, *asked):
+        self.asked.put_nowait(asked)
+
+    async def next(self):
+        """The ML program's next request, or what `listen` ended with."""
+        getting = asyncio.create_task(self.asked.get())
+        tasks = {getting, self.listening}
+        async with asyncio.timeout(SECONDS):
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if getting.done():
+            return getting.result()
+        getting.cancel()
+        return self.listening.result()
+
+    def merged(self, model, change):
+        """A model of the store, changed and stored again, as another peer's merge would be."""
+        raw = bytearray(self.store.path(model.digest).read_bytes())
+        arrays = {name: np.array(array) for name, array in read(raw).items()}
+        change(arrays)
+        write_into(raw, arrays, layout_of(arrays))
+        (self.folder / "trained_weights.safetensors").write_bytes(raw)
+        return Model(*ingest(self.folder, "trained_weights.safetensors", self.store))
+
+    async def round(self, change=lambda arrays: None, *, over=False, interval=2):
+        """Serve one request; returns its sequence number, weightage and state."""
+        seq, model, weightage, state = await self.next()
+        perf = await self.ml.install(self.merged(model, change))
+        if state is PeerState.TRAINING:
+            await self.ml.answer_sync(interval, over)
+        else:
+            await self.ml.answer_close()
+        assert 0 <= perf.metric <= 1
+        return seq, weightage, state
+
+
+@pytest.fixture
+async def sl(tmp_path):
+    made = Sl(tmp_path)
+    made.bridge.prepare()
+    yield made
+    if made.listening is not None:
+        made.listening.cancel()
+    made.bridge.close()
+
+
+def digits(seed=3):
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 10, 64)
+    return Digits(random.random((10, 64))[labels], labels, seed)
+
+
+both = pytest.mark.parametrize("api", ["2.2", "2.3"])
+
+
+def running(work, *arguments):
+    return asyncio.create_task(asyncio.to_thread(work, *arguments))
+
+
+# --- sessions
+
+
+@both
+async def test_a_training_from_first_sync_to_final_model(sl, api):
+    model = digits()
+
+    def program():
+        client = sl.client(api, model, checkin="inactive", weightage=7)
+        client.on_train_begin()
+        for batch in range(6):
+            model.train(batch)
+            client.on_batch_end()
+        client.on_train_end()
+        client.disconnect()
+        return client
+
+    ml = running(program)
+    terms = await sl.open()
+    assert (terms.sync_interval, terms.weightage, terms.checkin_state) == (2, 7, "inactive")
+    served = [await sl.round() for _ in range(3)]
+
+    def change(arrays):
+        arrays["linear.weight"] *= 2
+        arrays["scale"][:] = [1 / 3, 1 / 7, 1 / 11]
+        arrays["seen"][:] = [2**53 + 1, -5]
+        arrays["norm.num_batches_tracked"][...] = 6
+        arrays["mask"][:] = [False, True, True]
+
+    served.append(await sl.round(change))
+    training, inactive = PeerState.TRAINING, PeerState.INACTIVE
+    assert served == [(1, 7, training), (2, 7, training), (3, 7, training), (1, 0, inactive)]
+    client = await ml
+    assert sl.slept == ([1, 1] if api == "2.3" else [])
+    found, own = client.merged, model.tensors
+    assert found.keys() == own.keys()
+    for name, array in found.items():
+        assert type(array) is np.ndarray
+        assert array.shape == own[name].shape
+        assert array.dtype == (own[name].dtype if array.ndim else np.float64)
+    assert found["scale"].tolist() == [1 / 3, 1 / 7, 1 / 11]
+    assert found["seen"].tolist() == [2**53 + 1, -5]
+    assert own["norm.num_batches_tracked"] == 6
+    assert own["norm.num_batches_tracked"].dtype == np.int64
+    assert own["mask"].tolist() == [False, True, True]
+    with pytest.raises(MlError) as caught:
+        await sl.next()
+    assert caught.value.code == "ml-closed"
+
+
+@both
+async def test_a_swarm_that_ends_first_gives_the_final_model_and_takes_the_kill(sl, api):
+    model = digits()
+
+    def program():
+        client = sl.client(api, model)
+        client.on_train_begin()
+        for batch in range(20):
+            model.train(batch)
+            client.on_batch_end()
+        client.on_train_end()
+        assert client.over
+        assert client.syncs == 2
+        return client
+
+    ml = running(program)
+    await sl.open()
+    await sl.round()
+    await sl.round(lambda arrays: arrays["linear.bias"].__iadd__(1), over=True)
+    assert await sl.next() is None  # the session was ended by the ML program
+    client = await ml
+    assert model.tensors["linear.bias"].tobytes() == client.merged["linear.bias"].tobytes()
+    client.disconnect()
+
+
+@both
+async def test_an_answer_without_anything_new_still_follows_a_loss_request(sl, api):
+    model = digits()
+
+    def program():
+        client = sl.client(api, model)
+        for _ in range(2):
+            client.sync()  # it asserts that a loss request came
+        client.on_train_end()
+        client.disconnect()
+
+    ml = running(program)
+    await sl.open()
+    await sl.next()
+    await sl.ml.answer_sync(0, training_over=False)  # not even a merged model yet
+    _, own, _, _ = await sl.next()
+    final = sl.merged(own, lambda arrays: arrays["linear.bias"].__iadd__(1))
+    await sl.ml.install(final)
+    await sl.ml.install(final)
+    await sl.ml.answer_sync(5, training_over=False)
+    model.tensors["linear.bias"][:] = -1
+    await sl.next()
+    await sl.ml.answer_close()
+    await ml
+    assert model.tensors["linear.bias"].tolist() == [1.0] * 10
+
+
+@both
+async def test_the_ml_program_may_come_first(tmp_path, api, capsys):
+    sl = Sl(tmp_path)
+    waits, made = threading.Event(), threading.Event()
+
+    def sleep(_):
+        waits.set()
+        assert made.wait(SECONDS)
+
+    sl.sleep = sleep
+    ml = running(lambda: sl.client(api, digits()).disconnect())
+    await asyncio.to_thread(waits.wait, SECONDS)
+    sl.bridge.prepare()
+    made.set()
+    await sl.open()
+    await ml
+    assert f"{sl.request}: waiting for pipes to be created" in capsys.readouterr().out
+    sl.listening.cancel()
+    sl.bridge.close()
+
+
+# --- failures, and what the user reads
+
+
+@both
+async def test_a_failing_loss_ends_the_session_with_its_words(sl, api):
+    model = digits()
+    model.evaluate = lambda: 1 / 0
+
+    def program():
+        client = sl.client(api, model)
+        with pytest.raises(SwarmError, match="Sync Swarm call to SL container failed - division"):
+            client.on_train_begin()
+        client.disconnect()
+
+    ml = running(program)
+    await sl.open()
+    with pytest.raises(MlError, match=r"Loss computation failed\. division by zero"):
+        await sl.round()
+    await ml
+
+
+@both
+@pytest.mark.parametrize("when", ["Init", "Sync", "End"])
+async def test_what_the_sl_says_reaches_the_user(sl, api, when):
+    def program():
+        with pytest.raises(SwarmError) as caught:
+            client = sl.client(api, digits())
+            client.on_train_begin()
+            client.on_train_end()
+        return str(caught.value)
+
+    ml = running(program)
+    if when == "Init":
+        await sl.bridge.connect(SECONDS)
+        await sl.ml.open()
+    else:
+        await sl.open()
+        if when == "End":
+            await sl.round()
+        await sl.next()
+    await sl.ml.fail("the swarm is full")
+    text = await ml
+    assert text == f"{when} Swarm call to SL container failed - SL error: the swarm is full"
+
+
+@pytest.mark.parametrize(
+    ("terms", "words"),
+    [
+        ({"sync": 0}, "syncFrequency 0 is not a positive integer"),
+        ({"weightage": 101}, "nodeWeightage 101: it must be from 1 to 100"),
+        ({"checkin": "Snapshot"}, "checkinModelOnTrainEnd 'Snapshot' is not one of inactive"),
+    ],
+    ids=["interval", "weightage", "check-in"],
+)
+async def test_terms_that_cannot_be_are_refused_at_once(sl, terms, words):
+    def program():
+        with pytest.raises(SwarmError, match=f"Init .* SL error: {words}"):
+            sl.client("2.3", digits(), **terms)
+
+    ml = running(program)
+    await sl.bridge.connect(SECONDS)
+    with pytest.raises(MlError, match=words):
+        await sl.ml.open()
+    await ml
+
+
+async def test_a_program_that_begins_with_something_else_is_told(sl):
+    class Impatient(Client23):
+        def send(self, kind, message):
+            super().send(schema.KILL, self.make("KillSessionRequest", sessionID="x"))
+
+    def program():
+        with pytest.raises(SwarmError, match="began with KillSession, not a session"):
+            Impatient(digits(), 1, 1, folder=sl.folder, environment=sl.environment, sleep=sl.sleep)
+
+    ml = running(program)
+    await sl.bridge.connect(SECONDS)
+    with pytest.raises(MlError, match="began with KillSession"):
+        await sl.ml.open()
+    await ml
+
+
+# --- weights inside messages
+
+
+class Large:
+    """A model of a few MiB, so that its messages go to the disk."""
+
+    def __init__(self, size=3 * MIB):
+        self.tensors = {"w": np.arange(size // 4, dtype=np.float32), "n": np.array(3)}
+
+    def state(self):
+        return self.tensors
+
+    def load(self, merged):
+        self.tensors = {name: np.array(array) for name, array in merged.items()}
+
+    def evaluate(self):
+        return 0.0, 0.0
+
+
+async def test_a_large_model_goes_both_ways_and_leaves_nothing_open(sl):
+    model = Large(20 * MIB)
+
+    def program():
+        client = sl.client("2.2", model)
+        client.on_train_begin()
+        client.on_train_end()
+        client.disconnect()
+
+    ml = running(program)
+    await sl.open()
+    for _ in range(2):
+        await sl.round(lambda arrays: arrays["w"].__iadd__(1))
+        maps = Path("/proc/self/maps").read_text()
+        assert f"{sl.folder}/#" not in maps  # the message's pages are free again
+    await ml
+    assert model.tensors["w"][:3].tolist() == [2, 3, 4]
+    assert model.tensors["w"].size == 5 * MIB
+    sl.listening.cancel()
+    sl.bridge.close()
+    assert not [path for path in sl.folder.iterdir() if "weights" not in path.name]
+
+
+async def refused(sl, model, words, kind):
+    """A 2.2 client's sync is refused: with which error, and that the client read why."""
+
+    def program():
+        client = sl.client("2.2", model)
+        with pytest.raises(SwarmError, match=f"Sync Swarm call .* SL error: .*{words}"):
+            client.on_train_begin()
+        client.disconnect()
+
+    ml = running(program)
+    await sl.open()
+    with pytest.raises(kind, match=words) as caught:
+        await sl.next()
+    if not isinstance(caught.value, MlError):  # as the daemon does
+        await sl.ml.fail(str(caught.value))
+    await ml
+
+
+async def test_a_message_over_the_limit_is_read_to_its_end_and_refused(tmp_path):
+    sl = Sl(tmp_path, 2 * MIB)
+    sl.bridge.prepare()
+    await refused(sl, Large(), "SL_MAX_MESSAGE_MB allows 2097152", MlError)
+    sl.bridge.close()
+
+
+async def test_a_full_disk_is_said_after_the_whole_message(sl, monkeypatch):
+    def full(**_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    await refused(sl, Large(), "the disk is full", StorageError)
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.array([np.nan]), "'w' holds values"),
+        (np.array([1, 2], complex), "are not numbers"),
+        (np.array(["a"]), "are not numbers"),
+    ],
+    ids=["nan", "complex", "text"],
+)
+async def test_weights_that_cannot_be_merged_are_refused_with_the_reason(sl, array, words):
+    model = Large()
+    model.tensors = {"w": array}
+    await refused(sl, model, words, LayoutError)
+
+
+async def test_no_weights_at_all_is_refused(sl):
+    model = Large()
+    model.tensors = {}
+    await refused(sl, model, "neither a file name nor weights", LayoutError)
+
+
+async def test_a_weightage_that_cannot_be_is_refused(sl):
+    def program():
+        client = sl.client("2.3", digits())
+        client.weightage = -1
+        with pytest.raises(SwarmError, match="SL error: nodeWeightage -1"):
+            client.on_train_begin()
+
+    ml = running(program)
+    await sl.open()
+    with pytest.raises(ProtocolError, match="nodeWeightage -1") as caught:
+        await sl.next()
+    await sl.ml.fail(str(caught.value))
+    await ml
+
+
+class Broken(Client22):
+    """Announces four GiB and sends half a MiB."""
+
+    def exchange(self, *_):
+        header = self.header(API_VERSION, schema.SYNC, 2**32 - 1)
+        self.outgoing.write(header.SerializeToString(deterministic=True))
+        self.outgoing.write(b"\x0a\x01x\x2a\xf0\xff\xff\xff\x0f" + bytes(MIB // 2))
+        self.outgoing.flush()
+        self.read(1)
+
+
+async def test_half_a_message_is_given_up_and_its_claim_costs_nothing(sl, monkeypatch):
+    monkeypatch.setattr(bridge_module, "STALL_SECONDS", 0.2)
+
+    def program():
+        client = Broken(digits(), 1, 1, environment=sl.environment)
+        with pytest.raises(SwarmError, match="pipe closed"):
+            client.on_train_begin()
+        client.disconnect()
+
+    ml = running(program)
+    await sl.open()
+    with pytest.raises(MlError, match="in the middle of a message: wanted 4294967295 bytes, got 5"):
+        await sl.next()
+    sl.bridge.close()
+    await ml
+
+
+async def test_a_message_that_was_broken_off_is_not_followed_by_another(sl):
+    model = Large(20 * MIB)
+    stopped = threading.Event()
+
+    class Slow(Client22):
+        def receive(self):
+            if self.session:
+                assert stopped.wait(SECONDS)
+            return super().receive()
+
+    def program():
+        client = Slow(model, 1, 1, environment=sl.environment)
+        with pytest.raises(SwarmError, match="pipe closed"):
+            client.on_train_begin()
+        client.disconnect()
+
+    ml = running(program)
+    await sl.open()
+    _, own, _, _ = await sl.next()
+    installing = asyncio.create_task(sl.ml.install(own))
+    while not sl.bridge._sending:
+        await asyncio.sleep(0.01)
+    installing.cancel()
+    with pytest.raises(MlError, match="broken off"):
+        await sl.ml.fail("the SL node was stopped")
+    sl.listening.cancel()
+    sl.bridge.close()
+    stopped.set()
+    await ml
+
+
+# --- the same model, however it comes
+
+
+async def test_all_clients_make_the_same_file_of_the_same_model(tmp_path):
+    digests = set()
+    for api in ("2.2", "2.3"):
+        sl = Sl(tmp_path / api)
+        sl.bridge.prepare()
+
+        def program(sl=sl, api=api):
+            client = sl.client(api, digits())
+            client.on_train_begin()
+            client.disconnect()
+
+        ml = running(program)
+        await sl.open()
+        _, model, _, _ = await sl.next()
+        digests.add(model.digest)
+        await sl.ml.install(model)
+        await sl.ml.answer_sync(1, training_over=False)
+        await ml
+        sl.listening.cancel()
+        sl.bridge.close()
+    arrays = digits().tensors
+    layout = layout_of(arrays)
+    raw = bytearray(layout.file_size)
+    write_into(raw, arrays, layout)
+    (sl.folder / "trained_weights.safetensors").write_bytes(raw)
+    digests.add(ingest(sl.folder, "trained_weights.safetensors", sl.store)[0])
+    assert len(digests) == 1
+
+
+def test_the_clients_use_none_of_our_code():
+    for name in ("client", "hpe22", "hpe23", "model", "schema", "train"):
+        source = Path(schema.__file__).with_name(f"{name}.py").read_text()
+        assert "import swarmlearning" not in source
+        assert "from swarmlearning" not in source
+        assert "services" not in source
