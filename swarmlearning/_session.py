@@ -183,7 +183,7 @@ class Session:
         if self.resume_epoch:
             self._log.info(
                 "This peer had reported %s epochs before it was started again. It goes on from the "
-                "latest merged model; resume_epoch says where",
+                "latest merged model",
                 self.resume_epoch,
             )
 

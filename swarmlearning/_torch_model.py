@@ -39,7 +39,7 @@ _WIRE: Final = {
 }
 """torch dtype -> dtype in the model file."""
 
-_QUANTISED: Final = ("Params4bit", "Int8Params")
+_CODES: Final = ("Params4bit", "Int8Params")
 """bitsandbytes' parameters: plain integers to look at, codes in truth."""
 
 
@@ -133,7 +133,7 @@ def state_of(model: torch.nn.Module, trainable: bool = False) -> State:
     Raises:
         SwarmError: an entry cannot be merged, or nothing is trainable.
     """
-    entries = model.state_dict(keep_vars=True)
+    entries = model.state_dict()
     frozen = _frozen(model) if trainable else frozenset[str]()
     kept = {name: value for name, value in entries.items() if name not in frozen}
     if trainable and not kept:
@@ -141,6 +141,9 @@ def state_of(model: torch.nn.Module, trainable: bool = False) -> State:
             "exchange='trainable', but no parameter of the model has requires_grad=True: there is "
             "nothing to merge"
         )
+    for name, parameter in model.named_parameters():
+        if name in kept and type(parameter).__name__ in _CODES:
+            raise _cannot_merge(name, type(parameter).__name__, parameter)
     return checked(kept)
 
 
@@ -187,15 +190,19 @@ def _dense(name: str, value: Any) -> torch.Tensor:  # noqa: ANN401 - whatever a 
             f"{name!r} in the model's state_dict() is not a dense tensor and cannot be "
             "merged; keep it out of the state_dict, e.g. as a buffer with persistent=False"
         )
-    if value.is_quantized or type(value).__name__ in _QUANTISED or _is_wrapper(value):
-        raise SwarmError(
-            f"{name!r} is quantised or sharded ({type(value).__name__}, {value.dtype}) and cannot "
-            "be merged; train an adapter beside it and exchange only that: exchange='trainable', "
-            "or hfMode='peft' for a Hugging Face model"
-        )
+    if value.is_quantized or _is_wrapper(value):
+        raise _cannot_merge(name, type(value).__name__, value)
     if value.is_meta:
         raise SwarmError(f"{name!r} has no data (device 'meta'): load the model's weights first")
     return value
+
+
+def _cannot_merge(name: str, kind: str, tensor: torch.Tensor) -> SwarmError:
+    return SwarmError(
+        f"{name!r} is quantised or sharded ({kind}, {tensor.dtype}) and cannot be merged; train an "
+        "adapter beside it and exchange only that: exchange='trainable', or hfMode='peft' for a "
+        "Hugging Face model"
+    )
 
 
 def _is_wrapper(value: torch.Tensor) -> bool:
@@ -272,14 +279,15 @@ def _writable(
 def _copy(targets: list[torch.Tensor], sources: list[torch.Tensor]) -> None:
     """Copy tensor by tensor in place; in one call where this torch has it and all is in memory."""
     with torch.no_grad():
-        together = hasattr(torch, "_foreach_copy_") and all(
-            t.device.type == "cpu" for t in targets + sources
-        )
-        if targets and together:
+        if targets and hasattr(torch, "_foreach_copy_") and _in_memory(targets + sources):
             torch._foreach_copy_(targets, sources)
             return
         for target, source in zip(targets, sources, strict=True):
             target.copy_(source)
+
+
+def _in_memory(tensors: list[torch.Tensor]) -> bool:
+    return all(tensor.device.type == "cpu" for tensor in tensors)
 
 
 def _as_tensor(array: NDArray[Any], dtype: torch.dtype) -> torch.Tensor:
