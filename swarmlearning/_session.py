@@ -31,6 +31,7 @@ class Session:
         model: the user's model.
         log: the callback's logger.
         environment: names the pipes and the hand-over folder.
+        stops: the callback ends the training loop once :attr:`over`.
     """
 
     def __init__(
@@ -39,8 +40,10 @@ class Session:
         model: ModelAdapter,
         log: Logger,
         environment: Mapping[str, str] = os.environ,
+        stops: bool = False,
     ) -> None:
         self._options, self._model, self._log = options, model, log
+        self._stops = stops
         self._environment = environment
         self._cadence = Cadence(options.sync_frequency)
         folder = Path(environment.get(FOLDER_VARIABLE) or DEFAULT_FOLDER)
@@ -50,6 +53,9 @@ class Session:
         self._syncs = self._batch_syncs = self._epochs = 0
         self.loopback = environment.get(LOOPBACK_VARIABLE, "").lower() == "true"
         """Nothing is sent: every call returns at once, as if the swarm were not there."""
+        self.resume_epoch = 0
+        """Epochs that this peer had reported before its program was started again; 0 where it is
+        new, or the SL does not know (HPE's SL never does)."""
 
     @property
     def over(self) -> bool:
@@ -98,6 +104,10 @@ class Session:
             self._sync()
             self._batch_syncs += 1
         self._cadence.count()
+
+    def resume(self) -> None:
+        """Count epochs from :attr:`resume_epoch` on: the program skips those it had done."""
+        self._epochs = self.resume_epoch
 
     def epoch_end(self) -> None:
         """Count an epoch; the number is reported with each loss."""
@@ -169,6 +179,13 @@ class Session:
         if not answer.session_id:
             raise ChannelError("open-session: bad response: the SL gave no session ID")
         self._session_id = answer.session_id
+        self.resume_epoch = max(0, answer.epochs_done)
+        if self.resume_epoch:
+            self._log.info(
+                "This peer had reported %s epochs before it was started again. It goes on from the "
+                "latest merged model",
+                self.resume_epoch,
+            )
 
     def _sync(self) -> None:
         self._log.info("Starting Swarm merging round ...")
@@ -185,7 +202,8 @@ class Session:
         self._cadence.synced(answer.next_interval, answer.training_over)
         self._log.info("Merge Done: RVInt [cur: %s Nxt: %s]", before, self._cadence.interval)
         if self.over:
-            self._log.info("Swarm training is over. This program trains on, without syncs")
+            then = "Stopping local training" if self._stops else "Training goes on without syncs"
+            self._log.info("Swarm training is over. %s", then)
 
     def _close(self) -> None:
         self._log.info(

@@ -11,61 +11,36 @@
         callback.on_epoch_end(epoch)
     callback.on_train_end()
 
-or, the same with less to forget, ``with SwarmCallback(...) as callback:`` around the loop: that
-calls ``on_train_begin`` and, if the loop ends well, ``on_train_end``.
+or the same with nothing to forget (ours)::
+
+    with SwarmCallback(syncFrequency=128, minPeers=2, model=model, totalEpochs=5) as swarm:
+        for epoch in swarm.epochs(5):
+            for batch in swarm.batches(loader):
+                ...                   # forward, backward, optimizer.step()
+
+``with`` makes the first sync, and the last one if the loop ends well; after an exception it only
+takes leave of the SL. ``epochs`` and ``batches`` are optional: within ``with``, the loop may call
+``on_batch_end`` and ``on_epoch_end`` itself, e.g. once per optimizer step.
 """
 
-import logging
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
+from functools import partial
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch.utils.data import DataLoader
-
-from swarmlearning import _accuracy
-from swarmlearning._model import Arrays
-from swarmlearning._options import DEFAULT_CONTRACT, Options, describe, nearest, parse
-from swarmlearning._session import Session
+from swarmlearning._options import DEFAULT_CONTRACT, Options
+from swarmlearning._start import open_session, read_options
+from swarmlearning._torch_measure import PARAMETERS, Measure
+from swarmlearning._torch_model import TorchModel, own_model, state_of
 from swarmlearning.errors import SwarmError
-from swarmlearning.wire.tensors import DTYPES, Layout, arrange
 
 __all__ = ["SwarmCallback", "SwarmError"]
 
 PLATFORM: Final = "PYTORCH"
 
-_PARAMETERS: Final = (
-    "model",
-    "lossFunction",
-    "lossFunctionArgs",
-    "metricFunction",
-    "metricFunctionArgs",
-    "hfMode",
-)
+_PARAMETERS: Final = ("model", "hfMode", *PARAMETERS)
 
-_WIRE: Final = {
-    getattr(torch, name): wire
-    for name, wire in {
-        "bool": "BOOL",
-        "uint8": "U8",
-        "int8": "I8",
-        "uint16": "U16",
-        "int16": "I16",
-        "uint32": "U32",
-        "int32": "I32",
-        "uint64": "U64",
-        "int64": "I64",
-        "float16": "F16",
-        "bfloat16": "BF16",
-        "float32": "F32",
-        "float64": "F64",
-    }.items()
-    if hasattr(torch, name)  # torch before 2.3 lacks the wider unsigned ones
-}
-"""torch dtype -> dtype in the model file."""
+Batch = TypeVar("Batch")
 
 
 class SwarmCallback:
@@ -73,14 +48,15 @@ class SwarmCallback:
 
     The constructor blocks until the SL node beside this program is ready. Everything in
     ``model.state_dict()`` is exchanged, in its own dtype (BatchNorm counters, float64, bool and
-    bfloat16 included), and merged parameters are copied into the existing tensors, so an optimizer
-    keeps working.
+    bfloat16 included), and merged parameters are copied into the existing tensors, on whatever
+    device they are, so an optimizer keeps working. A model in ``torch.compile`` or data parallel
+    wrappers is exchanged under its own names.
 
     Args:
         syncFrequency: batches between two merges, 1 or more.
         minPeers: peers that a merge needs, 1 or more.
         trainingContract: name of the training contract.
-        **kwargs: HPE's optional arguments:
+        **kwargs: HPE's optional arguments, and ``exchange``, which is ours:
 
             * ``model``: the ``torch.nn.Module`` (required);
             * ``totalEpochs``: for progress display;
@@ -98,6 +74,11 @@ class SwarmCallback:
             * ``metricFunction``, ``metricFunctionArgs``: name of a class in ``torchmetrics``, and
               its arguments (dict). May be left out; plain ``Accuracy`` (``task``,
               ``num_classes``, ``threshold``) works without the package, too;
+            * ``exchange``: ``all`` (default), or ``trainable`` to leave frozen parameters at home
+              (transfer learning): only parameters with ``requires_grad`` are merged, and the
+              buffers that go with them, such as the running statistics of a trained BatchNorm.
+              Put frozen layers into ``eval()`` mode, so that their own buffers do not drift. All
+              peers must choose alike;
             * ``logger``: anything with ``info``, ``debug``, ``error`` and ``warning``;
             * ``adsValBatchSize`` and ``ml_platform`` (``PYTORCH``): accepted for compatibility.
 
@@ -112,20 +93,17 @@ class SwarmCallback:
         trainingContract: str = DEFAULT_CONTRACT,
         **kwargs: Any,  # noqa: ANN401 - checked in _options
     ) -> None:
-        given = kwargs.get("logger")
-        self.logger: logging.Logger = _own_logger() if given is None else given
-        self.logger.info("SwarmCallbackBase logger is set")
-        try:
-            options = parse(
-                syncFrequency, minPeers, trainingContract, kwargs, _PARAMETERS, self.logger
-            )
-            model = _TorchModel(options, self.logger)
-        except SwarmError as exc:
-            self.logger.error("%s", exc)  # noqa: TRY400 - one line, then raised
-            raise
-        describe(options, self.logger)
-        self._session = Session(options, model, self.logger)
-        self._session.open()
+        options, self.logger = read_options(
+            syncFrequency, minPeers, trainingContract, kwargs, _PARAMETERS
+        )
+        self._session = open_session(options, self.logger, partial(self._adapter, options))
+        self._uncounted = False
+        """A batch was handed out by :meth:`batches` and is not counted yet."""
+
+    @property
+    def resume_epoch(self) -> int:
+        """Epochs this peer had reported before its program was started again; 0 if not known."""
+        return self._session.resume_epoch
 
     def on_train_begin(self) -> None:
         """Call before the first batch: all peers start from one merged model.
@@ -162,8 +140,56 @@ class SwarmCallback:
         """
         self._session.train_end()
 
+    def epochs(self, count: int) -> Iterator[int]:
+        """Epochs to train, each counted when its body is done.
+
+        Ends early when the swarm's training is over: what is trained afterwards is dropped for the
+        final model. After a crash of this program it starts at :attr:`resume_epoch`.
+
+        Args:
+            count: epochs in all.
+
+        Yields:
+            The epoch's number, from 0.
+
+        Raises:
+            SwarmError: a merge failed.
+        """
+        self._session.resume()
+        for epoch in range(self.resume_epoch, count):
+            if self._session.over:
+                return
+            yield epoch
+            self._count()  # where the body left batches() by `break`
+            self._session.epoch_end()
+
+    def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:
+        """What ``loader`` gives, each batch counted, and a merge done when due, after its body.
+
+        Ends early when the swarm's training is over. A ``break`` in the body is fine.
+
+        Args:
+            loader: a ``DataLoader``, or anything else to iterate.
+
+        Yields:
+            Its batches.
+
+        Raises:
+            SwarmError: a merge failed.
+        """
+        for batch in loader:
+            self._uncounted = True
+            yield batch
+            self._count()
+            if self._session.over:
+                return
+
     def __enter__(self) -> "SwarmCallback":
-        self.on_train_begin()
+        try:
+            self.on_train_begin()
+        except BaseException:
+            self._session.disconnect()
+            raise
         return self
 
     def __exit__(
@@ -172,213 +198,26 @@ class SwarmCallback:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None:
-            self.on_train_end()
-        else:
+        try:
+            if error is None:
+                self._count()
+                self.on_train_end()
+        finally:
             self._session.disconnect()
 
+    def _count(self) -> None:
+        if self._uncounted:
+            self._uncounted = False
+            self.on_batch_end()
 
-class _TorchModel:
-    """A ``torch.nn.Module`` as a :class:`swarmlearning._model.ModelAdapter`."""
-
-    def __init__(self, options: Options, logger: logging.Logger) -> None:
-        extra = options.extra
-        platform = extra.get("ml_platform", PLATFORM)
+    def _adapter(self, options: Options) -> TorchModel:
+        platform = options.extra.get("ml_platform", PLATFORM)
         if platform != PLATFORM:
             raise SwarmError(f"Invalid ml platform type: {platform}")
-        if extra.get("model") is None:
-            raise SwarmError("Pytorch model is None")
-        if not isinstance(extra["model"], torch.nn.Module):
-            kind = type(extra["model"]).__name__
-            raise SwarmError(f"model must be a torch.nn.Module, not {kind}")
-        if extra.get("hfMode") is not None:
-            logger.info("hfMode is for Hugging Face models only, ignored")
-        self._model: torch.nn.Module = extra["model"]
-        self._data = _data_loader(options.val_data)
-        self._loss = self._metric = None
-        if self._data is not None:
-            self._loss = _make(torch.nn, "lossFunction", extra)
-            self._metric = _metric(extra)
-            if self._loss is None:
-                logger.warning("adsValData without lossFunction: the loss is reported as 0")
-
-    def layout(self) -> Layout:
-        return arrange(
-            (name, _dtype(name, tensor), tuple(tensor.shape))
-            for name, tensor in self._tensors().items()
-        )
-
-    def save(self, target: Arrays) -> None:
-        tensors = self._tensors()
-        _copy(
-            [_as_tensor(target[name], tensor.dtype) for name, tensor in tensors.items()],
-            list(tensors.values()),
-        )
-
-    def load(self, source: Arrays) -> None:
-        tensors = self._tensors()
-        missing, unexpected = tensors.keys() - source.keys(), source.keys() - tensors.keys()
-        if missing or unexpected:
-            raise SwarmError(
-                "the merged model is not this program's model: "
-                f"missing {sorted(missing)[:5]}, unexpected {sorted(unexpected)[:5]}; "
-                "all peers must train the same model"
-            )
-        for name, tensor in tensors.items():
-            array, wanted = source[name], DTYPES[_dtype(name, tensor)]
-            if array.shape != tuple(tensor.shape) or array.dtype != wanted:
-                raise SwarmError(
-                    f"the merged model is not this program's model: {name!r} is "
-                    f"{array.dtype}{list(array.shape)}, not {wanted}{list(tensor.shape)}; "
-                    "all peers must train the same model"
-                )
-        _copy(
-            list(tensors.values()),
-            [_as_tensor(source[name], tensor.dtype) for name, tensor in tensors.items()],
-        )
-
-    def evaluate(self) -> tuple[float, float]:
-        if self._data is None or (self._loss is None and self._metric is None):
-            return 0.0, 0.0
-        training = [module for module in self._model.modules() if module.training]
-        self._model.eval()
-        try:
-            with torch.no_grad():
-                return self._measure(self._data)
-        finally:
-            for module in training:
-                module.training = True
-
-    def _measure(self, data: "DataLoader[Any]") -> tuple[float, float]:
-        parameter = next(self._model.parameters(), None)
-        device = torch.device("cpu") if parameter is None else parameter.device
-        for measure in (self._loss, self._metric):
-            if measure is not None:
-                measure.to(device)
-        if self._metric is not None:
-            self._metric.reset()
-        by_mean = getattr(self._loss, "reduction", "mean") == "mean"
-        total, seen = 0.0, 0
-        for batch in data:
-            inputs, targets = _pair(batch, device)
-            outputs = self._model(inputs)
-            seen += len(targets)
-            if self._loss is not None:
-                loss = float(self._loss(outputs, targets).sum())
-                total += loss * len(targets) if by_mean else loss
-            if self._metric is not None:
-                self._metric.update(outputs, targets)
-        samples = seen if by_mean else _length(data, seen)
-        metric = 0.0 if self._metric is None else float(self._metric.compute())
-        return (total / samples if samples else 0.0), metric
-
-    def _tensors(self) -> dict[str, torch.Tensor]:
-        """Every entry of the state, sharing memory with the model; refused if it is no tensor."""
-        found: dict[str, torch.Tensor] = {}
-        for name, value in self._model.state_dict().items():
-            if not isinstance(value, torch.Tensor) or value.layout is not torch.strided:
-                raise SwarmError(
-                    f"{name!r} in the model's state_dict() is not a dense tensor and cannot be "
-                    "merged; keep it out of the state_dict, e.g. as a buffer with persistent=False"
-                )
-            found[name] = value.detach()
-        return found
-
-
-def _copy(targets: list[torch.Tensor], sources: list[torch.Tensor]) -> None:
-    """Copy tensor by tensor in place, in one call where this torch has it."""
-    with torch.no_grad():
-        if targets and hasattr(torch, "_foreach_copy_"):
-            torch._foreach_copy_(targets, sources)
-            return
-        for target, source in zip(targets, sources, strict=True):
-            target.copy_(source)
-
-
-def _as_tensor(array: NDArray[Any], dtype: torch.dtype) -> torch.Tensor:
-    """A tensor that shares memory with ``array``; bit patterns become bfloat16 again."""
-    if not array.flags.aligned:
-        array = array.copy()
-    if dtype == torch.bfloat16:
-        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(array)
-
-
-def _dtype(name: str, tensor: torch.Tensor) -> str:
-    wire = _WIRE.get(tensor.dtype)
-    if wire is None:
-        raise SwarmError(
-            f"{name!r} has dtype {tensor.dtype}, which cannot be merged; "
-            "convert it, or keep it out of the state_dict"
-        )
-    return wire
-
-
-def _data_loader(data: Any) -> "DataLoader[Any] | None":  # noqa: ANN401 - whatever the user gave
-    if data is not None and not isinstance(data, DataLoader):
-        raise SwarmError(
-            f"adsValData type passed is {type(data)}, not matching with torch.utils.data.DataLoader"
-        )
-    return data
-
-
-def _metric(extra: Mapping[str, Any]) -> Any:  # noqa: ANN401 - torchmetrics is optional
-    if extra.get("metricFunction") is None:
-        return None
-    try:
-        import torchmetrics
-    except ImportError as exc:
-        if extra["metricFunction"] == "Accuracy" and _is_plain(extra.get("metricFunctionArgs")):
-            return _make(_accuracy, "metricFunction", extra)
-        raise SwarmError(
-            "metricFunction needs the package torchmetrics: add `pip install torchmetrics` to the "
-            "ML image, or leave metricFunction out"
-        ) from exc
-    return _make(torchmetrics, "metricFunction", extra)
-
-
-def _is_plain(arguments: Any) -> bool:  # noqa: ANN401 - whatever the user gave
-    """Whether our own accuracy knows all of the arguments."""
-    return isinstance(arguments, Mapping) and _accuracy.ARGUMENTS.issuperset(arguments)
-
-
-def _make(module: Any, parameter: str, extra: Mapping[str, Any]) -> Any:  # noqa: ANN401
-    """An instance of the class that ``parameter`` names in ``module``; None if it names none."""
-    name, arguments = extra.get(parameter), extra.get(f"{parameter}Args")
-    if name is None:
-        return None
-    kind = getattr(module, name, None) if isinstance(name, str) else None
-    if not isinstance(kind, type):
-        near = nearest(str(name), tuple(n for n in dir(module) if n[0].isupper()))
-        raise SwarmError(f"{parameter} {name!r} is not a class in {module.__name__}.{near}")
-    if arguments is not None and not isinstance(arguments, Mapping):
-        raise SwarmError(f"{parameter}Args must be a dict, not {type(arguments).__name__}")
-    try:
-        return kind(**(arguments or {}))
-    except (TypeError, ValueError) as exc:
-        raise SwarmError(f"{parameter} {name}: {exc}; check {parameter}Args") from exc
-
-
-def _pair(batch: Any, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ANN401
-    if not isinstance(batch, tuple | list) or len(batch) != 2:
-        raise SwarmError("adsValData must give batches of (input, target)")
-    return batch[0].to(device), batch[1].to(device)
-
-
-def _length(data: "DataLoader[Any]", seen: int) -> int:
-    """Samples in the data set; those seen where it does not know its length."""
-    try:
-        return len(data.dataset)  # type: ignore[arg-type]  # a Dataset need not have a length
-    except TypeError:
-        return seen
-
-
-def _own_logger() -> logging.Logger:
-    """HPE's default: INFO on stdout, as ``time : SwarmCallback : level : message``."""
-    logger = logging.getLogger("SwarmCallback")
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(asctime)s : %(name)s : %(levelname)s : %(message)s"))
-    logger.handlers[:] = [handler]
-    return logger
+        if options.extra.get("hfMode") is not None:
+            self.logger.info("hfMode is for Hugging Face models only, ignored")
+        model = own_model(options.extra.get("model"), "Pytorch model is None")
+        measure = Measure(options)
+        if measure.lacks_loss:
+            self.logger.warning("adsValData without lossFunction: the loss is reported as 0")
+        return TorchModel(partial(state_of, model, options.trainable), partial(measure, model))

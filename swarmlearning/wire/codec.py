@@ -104,7 +104,9 @@ _FORMS: Final[dict[type[m.Message], _Form]] = {
             "merge_method": "mergeMethod",
         },
     ),
-    m.SessionResponse: _Form(3, pb.SessionResponse, {**_SESSION, "status": "status"}),
+    m.SessionResponse: _Form(
+        3, pb.SessionResponse, {**_SESSION, "status": "status", "epochs_done": "epochsdone"}
+    ),
     m.CloseRequest: _Form(4, pb.SyncRequest, _SYNC_REQUEST),
     m.CloseResponse: _Form(5, pb.SyncResponse, _SYNC_RESPONSE),
     m.SyncRequest: _Form(6, pb.SyncRequest, _SYNC_REQUEST),

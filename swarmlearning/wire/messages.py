@@ -60,6 +60,9 @@ class SessionResponse:
     status: Status
     session_id: str
     """Not empty when the status is OK."""
+    epochs_done: int = 0
+    """Ours, optional: epochs that this peer had reported in this training before its program was
+    started again. HPE's client and SL know nothing of it; 0 is not sent."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eswarmlearning/wire/swarm.proto\x12\x12swarmlearning.wire\"\x97\x01\n\x06Status\x12\x33\n\x04\x63ode\x18\x01 \x01(\x0e\x32%.swarmlearning.wire.Status.StatusCode\x12\x0b\n\x03msg\x18\x02 \x01(\t\"K\n\nStatusCode\x12\x0c\n\x08StatusOK\x10\x00\x12\r\n\tErrorInSL\x10\x01\x12\x0f\n\x0b\x45rrorInUser\x10\x02\x12\x0f\n\x0b\x45rrorOthers\x10\x03\"\xc9\x01\n\x0eSessionRequest\x12\x14\n\x0csyncInterval\x18\x01 \x01(\x05\x12\x10\n\x08minPeers\x18\x02 \x01(\x05\x12\x10\n\x08maxPeers\x18\x03 \x01(\x05\x12\x17\n\x0fuseAdaptiveSync\x18\x04 \x01(\x08\x12\x1e\n\x16\x63heckinModelOnTrainEnd\x18\x05 \x01(\t\x12\x15\n\rnodeWeightage\x18\x06 \x01(\x05\x12\x18\n\x10trainingContract\x18\x07 \x01(\t\x12\x13\n\x0bmergeMethod\x18\x08 \x01(\t\"P\n\x0fSessionResponse\x12*\n\x06status\x18\x01 \x01(\x0b\x32\x1a.swarmlearning.wire.Status\x12\x11\n\tsessionID\x18\x02 \x01(\t\"t\n\x0bSyncRequest\x12\x11\n\tsessionID\x18\x01 \x01(\t\x12\x12\n\nsyncSeqNum\x18\x02 \x01(\x05\x12\x15\n\rnodeWeightage\x18\x03 \x01(\x05\x12\x15\n\rnumberOfNodes\x18\x04 \x01(\x05\x12\x10\n\x08\x66ileName\x18\x05 \x01(\t\"\x91\x01\n\x0cSyncResponse\x12\x11\n\tsessionID\x18\x01 \x01(\t\x12\x12\n\nsyncSeqNum\x18\x02 \x01(\x05\x12*\n\x06status\x18\x03 \x01(\x0b\x32\x1a.swarmlearning.wire.Status\x12\x18\n\x10nextSyncInterval\x18\x04 \x01(\x05\x12\x14\n\x0ctrainingOver\x18\x05 \x01(\x08\"Z\n\x0bLossRequest\x12\x11\n\tsessionID\x18\x01 \x01(\t\x12\x12\n\nsyncSeqNum\x18\x02 \x01(\x05\x12\x12\n\nlossSeqNum\x18\x03 \x01(\x05\x12\x10\n\x08\x66ileName\x18\x04 \x01(\t\"\xbd\x01\n\x0cLossResponse\x12\x11\n\tsessionID\x18\x01 \x01(\t\x12\x12\n\nsyncSeqNum\x18\x02 \x01(\x05\x12\x12\n\nlossSeqNum\x18\x03 \x01(\x05\x12*\n\x06status\x18\x04 \x01(\x0b\x32\x1a.swarmlearning.wire.Status\x12\x0c\n\x04loss\x18\x05 \x01(\x02\x12\x0f\n\x07metrics\x18\x06 \x01(\x02\x12\x12\n\nepochsdone\x18\x07 \x01(\x05\x12\x13\n\x0btotalepochs\x18\x08 \x01(\x05\"S\n\x12KillSessionRequest\x12\x11\n\tsessionID\x18\x01 \x01(\t\x12*\n\x06reason\x18\x02 \x01(\x0b\x32\x1a.swarmlearning.wire.Statusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eswarmlearning/wire/swarm.proto\x12\x12swarmlearning.wire\"\x97\x01\n\x06Status\x12\x33\n\x04\x63ode\x18\x01 \x01(\x0e\x32%.swarmlearning.wire.Status.StatusCode\x12\x0b\n\x03msg\x18\x02 \x01(\t\"K\n\nStatusCode\x12\x0c\n\x08StatusOK\x10\x00\x12\r\n\tErrorInSL\x10\x01\x12\x0f\n\x0b\x45rrorInUser\x10\x02\x12\x0f\n\x0b\x45rrorOthers\x10\x03\"\xc9\x01\n\x0eSessionRequest\x12\x14\n\x0csyncInterval\x18\x01 \x01(\x05\x12\x10\n\x08minPeers\x18\x02 \x01(\x05\x12\x10\n\x08maxPeers\x18\x03 \x01(\x05\x12\x17\n\x0fuseAdaptiveSync\x18\x04 \x01(\x08\x12\x1e\n\x16\x63heckinModelOnTrainEnd\x18\x05 \x01(\t\x12\x15\n\rnodeWeightage\x18\x06 \x01(\x05\x12\x18\n\x10trainingContract\x18\x07 \x01(\t\x12\x13\n\x0bmergeMethod\x18\x08 \x01(\t\"d\n\x0fSessionResponse\x12*\n\x06status\x18\x01 \x01(\x0b\x32\x1a.swarmlearning.wire.Status\x12\x11\n\tsessionID\x18\x02 \x01(\t\x12\x12\n\nepochsdone\x18\x64 \x01(\x05\"t\n\x0bSyncRequest\x12\x11\n\tsessionID\x18\x01 \x01(\t\x12\x12\n\nsyncSeqNum\x18\x02 \x01(\x05\x12\x15\n\rnodeWeightage\x18\x03 \x01(\x05\x12\x15\n\rnumberOfNodes\x18\x04 \x01(\x05\x12\x10\n\x08\x66ileName\x18\x05 \x01(\t\"\x91\x01\n\x0cSyncResponse\x12\x11\n\tsessionID\x18\x01 \x01(\t\x12\x12\n\nsyncSeqNum\x18\x02 \x01(\x05\x12*\n\x06status\x18\x03 \x01(\x0b\x32\x1a.swarmlearning.wire.Status\x12\x18\n\x10nextSyncInterval\x18\x04 \x01(\x05\x12\x14\n\x0ctrainingOver\x18\x05 \x01(\x08\"Z\n\x0bLossRequest\x12\x11\n\tsessionID\x18\x01 \x01(\t\x12\x12\n\nsyncSeqNum\x18\x02 \x01(\x05\x12\x12\n\nlossSeqNum\x18\x03 \x01(\x05\x12\x10\n\x08\x66ileName\x18\x04 \x01(\t\"\xbd\x01\n\x0cLossResponse\x12\x11\n\tsessionID\x18\x01 \x01(\t\x12\x12\n\nsyncSeqNum\x18\x02 \x01(\x05\x12\x12\n\nlossSeqNum\x18\x03 \x01(\x05\x12*\n\x06status\x18\x04 \x01(\x0b\x32\x1a.swarmlearning.wire.Status\x12\x0c\n\x04loss\x18\x05 \x01(\x02\x12\x0f\n\x07metrics\x18\x06 \x01(\x02\x12\x12\n\nepochsdone\x18\x07 \x01(\x05\x12\x13\n\x0btotalepochs\x18\x08 \x01(\x05\"S\n\x12KillSessionRequest\x12\x11\n\tsessionID\x18\x01 \x01(\t\x12*\n\x06reason\x18\x02 \x01(\x0b\x32\x1a.swarmlearning.wire.Statusb\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'swarmlearning.wire.swarm_pb2', globals())
@@ -27,15 +27,15 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _SESSIONREQUEST._serialized_start=209
   _SESSIONREQUEST._serialized_end=410
   _SESSIONRESPONSE._serialized_start=412
-  _SESSIONRESPONSE._serialized_end=492
-  _SYNCREQUEST._serialized_start=494
-  _SYNCREQUEST._serialized_end=610
-  _SYNCRESPONSE._serialized_start=613
-  _SYNCRESPONSE._serialized_end=758
-  _LOSSREQUEST._serialized_start=760
-  _LOSSREQUEST._serialized_end=850
-  _LOSSRESPONSE._serialized_start=853
-  _LOSSRESPONSE._serialized_end=1042
-  _KILLSESSIONREQUEST._serialized_start=1044
-  _KILLSESSIONREQUEST._serialized_end=1127
+  _SESSIONRESPONSE._serialized_end=512
+  _SYNCREQUEST._serialized_start=514
+  _SYNCREQUEST._serialized_end=630
+  _SYNCRESPONSE._serialized_start=633
+  _SYNCRESPONSE._serialized_end=778
+  _LOSSREQUEST._serialized_start=780
+  _LOSSREQUEST._serialized_end=870
+  _LOSSRESPONSE._serialized_start=873
+  _LOSSRESPONSE._serialized_end=1062
+  _KILLSESSIONREQUEST._serialized_start=1064
+  _KILLSESSIONREQUEST._serialized_end=1147
 # @@protoc_insertion_point(module_scope)

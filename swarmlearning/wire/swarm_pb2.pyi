@@ -66,12 +66,14 @@ class SessionRequest(_message.Message):
     def __init__(self, syncInterval: _Optional[int] = ..., minPeers: _Optional[int] = ..., maxPeers: _Optional[int] = ..., useAdaptiveSync: bool = ..., checkinModelOnTrainEnd: _Optional[str] = ..., nodeWeightage: _Optional[int] = ..., trainingContract: _Optional[str] = ..., mergeMethod: _Optional[str] = ...) -> None: ...
 
 class SessionResponse(_message.Message):
-    __slots__ = ["sessionID", "status"]
+    __slots__ = ["epochsdone", "sessionID", "status"]
+    EPOCHSDONE_FIELD_NUMBER: _ClassVar[int]
     SESSIONID_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
+    epochsdone: int
     sessionID: str
     status: Status
-    def __init__(self, status: _Optional[_Union[Status, _Mapping]] = ..., sessionID: _Optional[str] = ...) -> None: ...
+    def __init__(self, status: _Optional[_Union[Status, _Mapping]] = ..., sessionID: _Optional[str] = ..., epochsdone: _Optional[int] = ...) -> None: ...
 
 class Status(_message.Message):
     __slots__ = ["code", "msg"]

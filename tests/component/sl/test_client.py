@@ -324,6 +324,26 @@ async def test_a_kill_message_that_nobody_takes_is_only_logged(sl, opened, caplo
     assert "Final Swarm model was loaded" in caplog.messages[-1]
 
 
+async def test_a_peer_that_was_started_again_learns_how_many_epochs_it_had_done(sl, caplog):
+    caplog.set_level("INFO")
+    session = session_of(sl, totalEpochs=5)
+    ml = asyncio.create_task(asyncio.to_thread(session.open))
+    await sl.bridge.connect(SECONDS)
+    await sl.receive(m.SessionRequest)
+    await sl.bridge.send(m.SessionResponse(OK, "s-1", epochs_done=3))
+    await ml
+    assert session.resume_epoch == 3
+    assert "This peer had reported 3 epochs before it was started again." in caplog.messages[-1]
+    for call, epochs in ((lambda: None, 0), (session.resume, 3), (session.epoch_end, 4)):
+        call()
+        ml = asyncio.create_task(asyncio.to_thread(session.train_begin))
+        request = await sl.take(m.SyncRequest)
+        assert (await sl.load(request)).epochs == epochs
+        await sl.answer(request)
+        await ml
+    session.disconnect()
+
+
 async def test_adaptive_sync_is_asked_for_and_its_interval_obeyed(sl):
     session = session_of(sl, useAdaptiveSync=True, adsValData=[1], sync=5)
     _, terms = await asyncio.gather(asyncio.to_thread(session.open), sl.open())

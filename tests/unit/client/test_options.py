@@ -50,6 +50,9 @@ def test_defaults_are_hpes():
         ({"adsValBatchSize": 64, "adsValBatch_size": 32}, "val_batch_size", 64),
         ({"mlPlatform": "PYTORCH"}, "extra", {"ml_platform": "PYTORCH"}),
         ({"lossFunction": "MSELoss"}, "extra", {"lossFunction": "MSELoss"}),
+        ({}, "trainable", False),
+        ({"exchange": "all"}, "trainable", False),
+        ({"exchange": "trainable"}, "trainable", True),
     ],
 )
 def test_accepted_values(kwargs, field, value, caplog):
@@ -78,6 +81,10 @@ def test_accepted_values(kwargs, field, value, caplog):
         (
             {"checkinModelOnTrainEnd": None},
             f"Invalid value checkinModelOnTrainEnd: None. {CHECKIN}",
+        ),
+        (
+            {"exchange": "head"},
+            "Invalid value exchange: head. Allowed values: ['all', 'trainable']",
         ),
         ({"nodeWeightage": 0}, WEIGHTAGE + "0"),
         ({"nodeWeightage": 0.9}, WEIGHTAGE + "0.9"),

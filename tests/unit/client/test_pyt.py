@@ -8,8 +8,8 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import swarmlearning.pyt
 from swarmlearning._accuracy import Accuracy
-from swarmlearning._options import parse
-from swarmlearning.pyt import _PARAMETERS, SwarmCallback, SwarmError, _metric, _TorchModel
+from swarmlearning._torch_measure import metric_of
+from swarmlearning.pyt import SwarmCallback, SwarmError
 from swarmlearning.wire.tensors import read, view, write_header
 
 log = logging.getLogger("test.pyt")
@@ -41,7 +41,7 @@ class EveryDtype(torch.nn.Module):
 
 
 def adapter(model, **kwargs):
-    return _TorchModel(parse(1, 1, "c", {"model": model, **kwargs}, _PARAMETERS, log), log)
+    return SwarmCallback(1, 1, model=model, logger=log, **kwargs)._session._model
 
 
 def saved(model):
@@ -227,10 +227,10 @@ class FakeMetric:
 def test_accuracy_works_without_torchmetrics(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchmetrics", None)
     arguments = {"task": "multiclass", "num_classes": 4}
-    metric = _metric({"metricFunction": "Accuracy", "metricFunctionArgs": arguments})
+    metric = metric_of({"metricFunction": "Accuracy", "metricFunctionArgs": arguments})
     assert isinstance(metric, Accuracy)
     with pytest.raises(SwarmError, match="needs the package torchmetrics"):
-        _metric({"metricFunction": "Accuracy", "metricFunctionArgs": {**arguments, "top_k": 2}})
+        metric_of({"metricFunction": "Accuracy", "metricFunctionArgs": {**arguments, "top_k": 2}})
 
 
 def test_a_metric_accumulates_over_batches_and_starts_anew(monkeypatch):
@@ -242,8 +242,8 @@ def test_a_metric_accumulates_over_batches_and_starts_anew(monkeypatch):
     )
     for _ in range(2):
         assert model.evaluate() == (0.0, pytest.approx(0.2))
-    assert model._metric.resets == 2
-    assert model._metric.arguments == {"k": 1}
+    assert model._evaluate.func._metric.resets == 2
+    assert model._evaluate.func._metric.arguments == {"k": 1}
 
 
 @pytest.mark.parametrize(
