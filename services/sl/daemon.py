@@ -28,6 +28,7 @@ from services.common.tls import expiry_notice, load_identity
 from services.sl.adapters.bridge import Bridge
 from services.sl.adapters.executor import Executor
 from services.sl.adapters.file_server import FileServer
+from services.sl.adapters.journal import Journal, Recorded
 from services.sl.adapters.members import Members
 from services.sl.adapters.ml import MlSession
 from services.sl.adapters.peers import Peers
@@ -78,7 +79,9 @@ async def serve(settings: SlSettings) -> None:
         peers = await stack.enter_async_context(Peers(identity))
         bridge = Bridge(request, response, settings.sl_weights_dir)
         stack.callback(bridge.close)
-        node = _Node(settings, uid, sn, store, members, peers, bridge)
+        journal = Journal(settings.sl_journal_file, VERSION)
+        stack.callback(journal.close)
+        node = _Node(settings, uid, sn, store, members, peers, bridge, journal)
         await node.live()
 
 
@@ -98,10 +101,10 @@ class _Node:
 
     def __init__(
         self, settings: SlSettings, uid: NodeId, sn: SnClient, store: Store, members: Members,
-        peers: Peers, bridge: Bridge,
+        peers: Peers, bridge: Bridge, journal: Journal,
     ) -> None:  # fmt: skip
         self.settings, self.uid, self.sn, self.store = settings, uid, sn, store
-        self.members, self.peers, self.bridge = members, peers, bridge
+        self.members, self.peers, self.bridge, self.journal = members, peers, bridge, journal
         self.ml = MlSession(bridge, settings.sl_weights_dir, store)
         self.contract = DEFAULT_CONTRACT
         self.training: Training | None = None
@@ -190,13 +193,14 @@ class _Node:
 
     async def _take_part(self, terms: wire.SessionRequest) -> None:
         """Enrol and play all rounds; the first error of any part ends it."""
-        self.training = await self._enrol(terms)
+        machine = await self._enrol(terms)
+        self.training = machine.training
         await self.ml.accept()
         try:
             async with asyncio.TaskGroup() as group:
                 watching = group.create_task(self._watch())
                 listening = group.create_task(self._listen())
-                await self._play(group)
+                await self._play(machine, group)
                 listening.cancel()
                 await self._serve_the_last()
                 watching.cancel()
@@ -208,7 +212,7 @@ class _Node:
         with contextlib.suppress(SwarmError):
             await self.ml.fail(reason)
 
-    async def _enrol(self, terms: wire.SessionRequest) -> Training:
+    async def _enrol(self, terms: wire.SessionRequest) -> Recorded:
         self.contract = terms.contract or DEFAULT_CONTRACT
         if not is_contract_name(self.contract):
             raise ProtocolError(f"{self.contract!r} cannot be the name of a training contract")
@@ -226,7 +230,10 @@ class _Node:
         log.info("enrolled: minPeers %d, merge method %s, sync every %d batches",
                  terms.min_peers, terms.merge_method, terms.sync_interval)  # fmt: skip
         wait = self.settings.sl_wait_for_full_quorum_seconds
-        return Training(self.uid, state.view.generation, terms.sync_interval, wait)
+        return self.journal.begin(
+            me=self.uid, generation=state.view.generation, interval=terms.sync_interval,
+            quorum_wait=wait,
+        )  # fmt: skip
 
     async def _listen(self) -> None:
         await self.ml.listen(self._ml_asked)
@@ -241,10 +248,9 @@ class _Node:
 
     # --- the rounds
 
-    async def _play(self, group: asyncio.TaskGroup) -> None:
+    async def _play(self, machine: Recorded, group: asyncio.TaskGroup) -> None:
         """Feed events to the round machine and start what it asks for, until it is finished."""
-        training = self.training
-        assert training is not None
+        training = machine.training
         executor = Executor(
             self.contract, training.generation, self.uid, self.sn, self.store, self.peers,
             self.ml, self._events.put_nowait, group,
@@ -253,7 +259,7 @@ class _Node:
             event = await self._next_event(training.wake_at)
             if event is None:
                 break
-            for command in training.handle(event):
+            for command in machine.handle(event):
                 executor.start(command)
             if isinstance(event, ev.Installed):
                 self._collect(training)

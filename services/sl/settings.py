@@ -38,6 +38,8 @@ class SlSettings(NodeSettings):
     frameworks and data first."""
     sl_result_file: Path | None = None
     """Ours: where to write how the training ended (JSON)."""
+    sl_journal_file: Path | None = None
+    """Ours: where to write each event and command of the rounds, for ``services.sl.replay``."""
 
     sl_log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""

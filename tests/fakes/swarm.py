@@ -47,6 +47,8 @@ class SimPeer:
     cut_from: set[str] = field(default_factory=set)
     """Peers whose files it cannot fetch."""
     trace: list[str] = field(default_factory=list)
+    handle: Callable[[ev.Event], list[ev.Command]] | None = None
+    """What events go to instead of the machine itself, e.g. its journal."""
 
     @property
     def ended(self) -> bool:
@@ -129,7 +131,7 @@ class SimSwarm:
         if peer.paused:
             peer.backlog.append(event)
             return
-        for command in peer.machine.handle(event):
+        for command in (peer.handle or peer.machine.handle)(event):
             peer.trace.append(f"{type(command).__name__}@{getattr(command, 'round', '')}")
             for watcher in self._watchers:
                 watcher(command, peer)

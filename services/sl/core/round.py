@@ -213,8 +213,10 @@ class Training:
                 self.request, self.over = None, over
             case AnswerClose():
                 self.request, self.finished = None, True
-            case ReportPerf(perf=perf) | CheckIn(perf=perf):
-                self._perf = None if self._perf is perf else self._perf
+            case ReportPerf(round=measured) if measured == self.installed_round:
+                self._perf = None
+            case CheckIn(round=round_, perf=perf) if perf and round_ == self.installed_round + 1:
+                self._perf = None
             case _:
                 pass
 
