@@ -34,8 +34,9 @@ from services.sl.adapters.ml import MlSession
 from services.sl.adapters.peers import Peers
 from services.sl.adapters.store import Store
 from services.sl.core import events as ev
+from services.sl.core.ending import FOREVER
 from services.sl.core.merge import method_named
-from services.sl.core.round import FOREVER, Training
+from services.sl.core.round import Training
 from services.sl.settings import SlSettings
 from swarmlearning.wire import messages as wire
 

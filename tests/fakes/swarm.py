@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from services.common import sn_api as api
 from services.common.ids import Digest, NodeId
 from services.sl.core import events as ev
-from services.sl.core.round import FOREVER, Training
+from services.sl.core.ending import FOREVER
+from services.sl.core.round import Training
 from tests.fakes.contract import FakeContract, RefusedError
 
 LOST_AFTER = 6.0
@@ -63,11 +64,12 @@ class SimSwarm:
     min_peers: of the contract.
     quorum_wait: of every peer.
     make_contract: given what tells lost peers, makes the contract.
+    adaptive: adaptive sync.
     """
 
     def __init__(
         self, seed: int, peers: int, min_peers: int, quorum_wait: float = 30.0,
-        make_contract: Callable[..., FakeContract] = fake_contract,
+        make_contract: Callable[..., FakeContract] = fake_contract, adaptive: bool = False,
     ) -> None:  # fmt: skip
         self.random = random.Random(seed)
         self.now = 0.0
@@ -75,7 +77,7 @@ class SimSwarm:
         self.copies: dict[str, set[str]] = {}
         """Who holds a merged model: its leader, and before it publishes one other participant."""
         self.contract = make_contract(lambda uid: uid in self.lost)
-        self.min_peers, self.quorum_wait = min_peers, quorum_wait
+        self.min_peers, self.quorum_wait, self.adaptive = min_peers, quorum_wait, adaptive
         self.peers: dict[str, SimPeer] = {}
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
@@ -86,11 +88,17 @@ class SimSwarm:
     def join(
         self, index: int, syncs: int = 5, batch_time: float = 1.0,
         closing: api.PeerState = api.PeerState.SNAPSHOT, may_lead: bool = True,
+        straggler_timeout: float = FOREVER, min_peers_timeout: float = FOREVER,
     ) -> SimPeer:  # fmt: skip
+        """A peer joins; under the uid of one that crashed, it is that one started again."""
         uid = uid_of(index)
-        terms = api.Enrol(min_peers=self.min_peers, may_lead=may_lead)
+        terms = api.Enrol(min_peers=self.min_peers, may_lead=may_lead, adaptive=self.adaptive)
+        self.lost.discard(uid)
         self.contract.enrol(uid, terms)
-        machine = Training(uid, self.contract.generation, 4, self.quorum_wait)
+        machine = Training(
+            uid, self.contract.generation, 4, self.quorum_wait, min_peers_timeout,
+            straggler_timeout,
+        )  # fmt: skip
         peer = self.peers[uid] = SimPeer(uid, machine, syncs, batch_time, closing)
         self.after(self.random.random(), lambda: self._ask(peer))
         self._changed()
@@ -120,10 +128,14 @@ class SimSwarm:
     def run(self, limit: float = 10_000.0) -> None:
         """Until every live peer's training ended; fails when nothing can happen any more."""
         while any(p.up and not p.ended for p in self.peers.values()):
-            assert self._heap, f"nothing left to happen: {self.contract.view(self.now)}"
-            self.now, _, action = heapq.heappop(self._heap)
+            self.step()
             assert self.now < limit, f"not finished in time: {self.contract.view(self.now)}"
-            action()
+
+    def step(self) -> None:
+        """The next thing that happens."""
+        assert self._heap, f"nothing left to happen: {self.contract.view(self.now)}"
+        self.now, _, action = heapq.heappop(self._heap)
+        action()
 
     def _deliver(self, peer: SimPeer, event: ev.Event) -> None:
         if not peer.up:
@@ -157,7 +169,7 @@ class SimSwarm:
         self._deliver(peer, ev.MlAsked(peer.asked, model, peer.weightage, state, self.now))
 
     def _reap(self, peer: SimPeer) -> None:
-        if peer.up and not peer.paused:
+        if (peer.up and not peer.paused) or self.peers[peer.uid] is not peer:
             return
         self.lost.add(peer.uid)
         self.contract.reap(peer.uid, self.now)
@@ -197,6 +209,8 @@ class SimSwarm:
                     self.after(peer.batch_time * self.random.random(), lambda: self._ask(peer))
             case ev.AnswerClose():
                 pass
+            case ev.Fetch():
+                return self._fetch(peer, command)
             case _:
                 self._write(peer.uid, command)
                 self._changed()
@@ -223,6 +237,8 @@ class SimSwarm:
                 contract.report_leader(round_, term, self.now)
             case ev.ReportPerf(round_, perf):
                 contract.report_perf(uid, round_, perf)
+            case ev.Leave(_, reason):
+                contract.leave(uid, reason, self.now)
             case _:
                 raise AssertionError(command)
 
@@ -243,8 +259,19 @@ class SimSwarm:
         return ev.MergeFinished(command, model, self.now)
 
     def _install(self, peer: SimPeer, command: ev.Install) -> ev.Event:
+        if isinstance(failed := self._fetch(peer, command), ev.Failed):
+            return failed
+        return ev.Installed(command, self.perf(peer, command.round), self.now)
+
+    def _fetch(self, peer: SimPeer, command: ev.Install | ev.Fetch) -> ev.Done | ev.Failed:
         holders = self.copies[command.model.digest]
         if not any(self._reachable(peer, uid) for uid in holders):
             return ev.Failed(command, "no source", self.now)
         holders.add(peer.uid)
-        return ev.Installed(command, api.Perf(loss=1.0, metric=0.5), self.now)
+        return ev.Done(command, self.now)
+
+    def perf(self, peer: SimPeer, number: int) -> api.Perf:
+        """How good a peer finds the merged model of a round."""
+        return api.Perf(loss=self.loss(peer, number), metric=0.5)
+
+    loss: Callable[[SimPeer, int], float] = staticmethod(lambda _peer, _round: 1.0)

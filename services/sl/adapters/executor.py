@@ -85,6 +85,12 @@ class Executor:
             case ev.Install():
                 await self._do_install(command)
                 return
+            case ev.Fetch():
+                await self._fetch_from_any(command)
+            case ev.Leave(_, reason):
+                body = api.Leave(generation=self.generation, reason=reason[:REASON_LENGTH])
+                await self.sn.peer(self.contract, self.me, "leave", body)
+                log.warning("left the training: %s", reason)
             case ev.AnswerSync(_, next_interval, training_over):
                 await self.ml.answer_sync(next_interval, training_over)
             case ev.AnswerClose():
@@ -214,14 +220,15 @@ class Executor:
                 return
 
     async def _do_install(self, command: ev.Install) -> None:
-        if not self.store.has(command.model.digest):
-            await self._fetch_from_any(command)
+        await self._fetch_from_any(command)
         perf = await self.ml.install(command.model)
         log.info("installed merged model %.12s of round %d: loss %.4f, metric %.4f",
                  command.model.digest, command.round, perf.loss, perf.metric)  # fmt: skip
         self.emit(ev.Installed(command, perf, time.monotonic()))
 
-    async def _fetch_from_any(self, command: ev.Install) -> None:
+    async def _fetch_from_any(self, command: ev.Install | ev.Fetch) -> None:
+        if self.store.has(command.model.digest):
+            return
         failures: list[str] = []
         for source in command.sources:
             try:
