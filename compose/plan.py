@@ -240,6 +240,7 @@ class Planner:
             "SL_FS_LISTEN_PORT": str(port),
             "SL_STORE_DIR": str(self.layout.scratch / name / "store"),
             "SL_RESULT_FILE": str(self.layout.result(index)),
+            "SL_JOURNAL_FILE": str(self.layout.node(name) / "journal.jsonl"),
             **self.channels(index),
         }
         if not self.request.program:

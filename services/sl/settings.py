@@ -39,8 +39,13 @@ class SlSettings(NodeSettings):
     sl_ml_connect_timeout: float = Field(600.0, gt=0)
     """Ours: seconds to wait for the ML program to open its pipes. Generous, because ML images load
     frameworks and data first."""
+    sl_ml_restarts: int = Field(0, ge=0)
+    """Ours: how often an ML program that ended early is waited for again, each time for
+    SL_ML_CONNECT_TIMEOUT; 0 ends the SL with it."""
     sl_result_file: Path | None = None
     """Ours: where to write how the training ended (JSON)."""
+    sl_journal_file: Path | None = None
+    """Ours: where to write each event and command of the rounds, for ``services.sl.replay``."""
 
     sl_log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
@@ -54,6 +59,12 @@ class SlSettings(NodeSettings):
     trusts the leader. The same on all SLs of a training, and less than minPeers."""
     sl_wait_for_full_quorum_seconds: float = Field(30.0, ge=0)
     """How long a leader waits for more peers after minPeers are ready; 0 does not wait."""
+    sl_min_peers_timeout: float = Field(0.0, ge=0, allow_inf_nan=False)
+    """Ours: seconds to wait while fewer than minPeers are there, before giving up with exit code 3;
+    0 waits for ever, as documented."""
+    sl_straggler_timeout: float | None = Field(None, ge=0, allow_inf_nan=False)
+    """Ours: seconds that the others, once minPeers of them have closed, wait for our ML program.
+    Not set: for ever; 0: the training ends at once (HPE's rule). Set it alike on all SLs."""
 
     def sns(self) -> list[str]:
         """API endpoints of the SN to start with.

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from services.common import sn_api as api
 from services.common.ids import Digest, NodeId
 from services.sl.core import events as ev
-from services.sl.core.round import FOREVER, Training
+from services.sl.core.ending import FOREVER
+from services.sl.core.round import Training
 from tests.fakes.contract import FakeContract, RefusedError
 
 LOST_AFTER = 6.0
@@ -49,6 +50,8 @@ class SimPeer:
     lies: str = ""
     """What it publishes and attests instead of the merge; honest if empty."""
     trace: list[str] = field(default_factory=list)
+    handle: Callable[[ev.Event], list[ev.Command]] | None = None
+    """What events go to instead of the machine itself, e.g. its journal."""
 
     @property
     def ended(self) -> bool:
@@ -64,11 +67,13 @@ class SimSwarm:
     quorum_wait: of every peer.
     attestations: that a merge needs.
     make_contract: given what tells lost peers, makes the contract.
+    adaptive: adaptive sync.
     """
 
     def __init__(
         self, seed: int, peers: int, min_peers: int, quorum_wait: float = 30.0,
         make_contract: Callable[..., FakeContract] = fake_contract, attestations: int = 0,
+        adaptive: bool = False,
     ) -> None:  # fmt: skip
         self.random = random.Random(seed)
         self.now = 0.0
@@ -76,7 +81,7 @@ class SimSwarm:
         self.copies: dict[str, set[str]] = {}
         """Who holds a merged model: its leader, and before it publishes one other participant."""
         self.contract = make_contract(lambda uid: uid in self.lost)
-        self.min_peers, self.quorum_wait = min_peers, quorum_wait
+        self.min_peers, self.quorum_wait, self.adaptive = min_peers, quorum_wait, adaptive
         self.attestations = attestations
         self.honest: set[str] = set()
         """What the merges asked for give where nobody lies."""
@@ -90,13 +95,20 @@ class SimSwarm:
     def join(
         self, index: int, syncs: int = 5, batch_time: float = 1.0,
         closing: api.PeerState = api.PeerState.SNAPSHOT, may_lead: bool = True,
+        straggler_timeout: float = FOREVER, min_peers_timeout: float = FOREVER,
     ) -> SimPeer:  # fmt: skip
+        """A peer joins; under the uid of one that crashed, it is that one started again."""
         uid = uid_of(index)
         terms = api.Enrol(
-            min_peers=self.min_peers, may_lead=may_lead, attestations=self.attestations
-        )
+            min_peers=self.min_peers, may_lead=may_lead, adaptive=self.adaptive,
+            attestations=self.attestations,
+        )  # fmt: skip
+        self.lost.discard(uid)
         self.contract.enrol(uid, terms)
-        machine = Training(uid, self.contract.generation, 4, self.quorum_wait)
+        machine = Training(
+            uid, self.contract.generation, 4, self.quorum_wait, min_peers_timeout,
+            straggler_timeout,
+        )  # fmt: skip
         peer = self.peers[uid] = SimPeer(uid, machine, syncs, batch_time, closing)
         self.after(self.random.random(), lambda: self._ask(peer))
         self._changed()
@@ -126,10 +138,14 @@ class SimSwarm:
     def run(self, limit: float = 10_000.0) -> None:
         """Until every live peer's training ended; fails when nothing can happen any more."""
         while any(p.up and not p.ended for p in self.peers.values()):
-            assert self._heap, f"nothing left to happen: {self.contract.view(self.now)}"
-            self.now, _, action = heapq.heappop(self._heap)
+            self.step()
             assert self.now < limit, f"not finished in time: {self.contract.view(self.now)}"
-            action()
+
+    def step(self) -> None:
+        """The next thing that happens."""
+        assert self._heap, f"nothing left to happen: {self.contract.view(self.now)}"
+        self.now, _, action = heapq.heappop(self._heap)
+        action()
 
     def _deliver(self, peer: SimPeer, event: ev.Event) -> None:
         if not peer.up:
@@ -137,7 +153,7 @@ class SimSwarm:
         if peer.paused:
             peer.backlog.append(event)
             return
-        for command in peer.machine.handle(event):
+        for command in (peer.handle or peer.machine.handle)(event):
             peer.trace.append(f"{type(command).__name__}@{getattr(command, 'round', '')}")
             for watcher in self._watchers:
                 watcher(command, peer)
@@ -163,7 +179,7 @@ class SimSwarm:
         self._deliver(peer, ev.MlAsked(peer.asked, model, peer.weightage, state, self.now))
 
     def _reap(self, peer: SimPeer) -> None:
-        if peer.up and not peer.paused:
+        if (peer.up and not peer.paused) or self.peers[peer.uid] is not peer:
             return
         self.lost.add(peer.uid)
         self.contract.reap(peer.uid, self.now)
@@ -205,6 +221,8 @@ class SimSwarm:
                     self.after(peer.batch_time * self.random.random(), lambda: self._ask(peer))
             case ev.AnswerClose():
                 pass
+            case ev.Fetch():
+                return self._fetch(peer, command)
             case _:
                 self._write(peer.uid, command)
                 self._changed()
@@ -233,6 +251,8 @@ class SimSwarm:
                 contract.report_leader(round_, term, self.now)
             case ev.ReportPerf(round_, perf):
                 contract.report_perf(uid, round_, perf)
+            case ev.Leave(_, reason):
+                contract.leave(uid, reason, self.now)
             case _:
                 raise AssertionError(command)
 
@@ -268,8 +288,19 @@ class SimSwarm:
         return ev.Recomputed(command, model, self.now)
 
     def _install(self, peer: SimPeer, command: ev.Install) -> ev.Event:
+        if isinstance(failed := self._fetch(peer, command), ev.Failed):
+            return failed
+        return ev.Installed(command, self.perf(peer, command.round), self.now)
+
+    def _fetch(self, peer: SimPeer, command: ev.Install | ev.Fetch) -> ev.Done | ev.Failed:
         holders = self.copies[command.model.digest]
         if not any(self._reachable(peer, uid) for uid in holders):
             return ev.Failed(command, "no source", self.now)
         holders.add(peer.uid)
-        return ev.Installed(command, api.Perf(loss=1.0, metric=0.5), self.now)
+        return ev.Done(command, self.now)
+
+    def perf(self, peer: SimPeer, number: int) -> api.Perf:
+        """How good a peer finds the merged model of a round."""
+        return api.Perf(loss=self.loss(peer, number), metric=0.5)
+
+    loss: Callable[[SimPeer, int], float] = staticmethod(lambda _peer, _round: 1.0)

@@ -107,7 +107,7 @@ class Bridge:
             timeout: seconds.
 
         Raises:
-            MlError: none came in time, or it went away again.
+            MlError: none came in time (code ``ml-absent``), or it went away again.
         """
         try:
             async with asyncio.timeout(timeout):
@@ -118,7 +118,8 @@ class Bridge:
         except TimeoutError as exc:
             raise MlError(
                 f"no ML program opened the pipes {self._response} and {self._request} within "
-                f"{timeout:g} s; its log says why (SL_ML_CONNECT_TIMEOUT sets the time)"
+                f"{timeout:g} s; its log says why (SL_ML_CONNECT_TIMEOUT sets the time)",
+                code="ml-absent",
             ) from exc
 
     async def receive(self) -> Message:
@@ -193,13 +194,21 @@ class Bridge:
                     ) from exc
         self._sending = False
 
-    def close(self) -> None:
-        """Close the pipes, which the ML program sees as our end, and remove them."""
+    def reopen(self) -> None:
+        """Let go of an ML program, so that :meth:`connect` can wait for the next one.
+
+        The pipes stay: a program that has them open by now would wait in new ones for ever.
+        """
         for fd in (self._in, self._out):
             if fd >= 0:
                 os.close(fd)
         self._in = self._out = -1
         self._spool.close()
+        self._decoder, self._sending = Decoder(self._spool), False
+
+    def close(self) -> None:
+        """Close the pipes, which the ML program sees as our end, and remove them."""
+        self.reopen()
         for path, made in self._made.items():
             try:
                 if os.path.samestat(path.lstat(), os.fstat(made)):

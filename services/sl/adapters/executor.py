@@ -92,6 +92,12 @@ class Executor:
             case ev.Install():
                 await self._do_install(command)
                 return
+            case ev.Fetch():
+                await self._obtain(command.model, command.sources)
+            case ev.Leave(_, reason):
+                body = api.Leave(generation=self.generation, reason=reason[:REASON_LENGTH])
+                await self.sn.peer(self.contract, self.me, "leave", body)
+                log.warning("left the training: %s", reason)
             case ev.AnswerSync(_, next_interval, training_over):
                 await self.ml.answer_sync(next_interval, training_over)
             case ev.AnswerClose():

@@ -2,43 +2,42 @@
 
 HPE publishes the idea (judge the mean loss over the peers; longer while it falls, shorter when it
 does not) and no constants. Our choice: more than 1 % better doubles the interval, anything else
-halves it, within one eighth and eight times of the interval that training began with.
+halves it, within one eighth and eight times of the interval that training began with. The two
+means are over the same peers, those that measured both models: a peer that joins late with a higher
+loss is no reason to think that the models got worse.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 IMPROVEMENT = 0.01
 SPAN = 8
 
 
-def mean_loss(losses: Iterable[float]) -> float | None:
-    """Mean over the peers that measured one.
-
-    Args:
-        losses: 0 stands for "no validation data" in the ML-SL protocol and is left out.
-
-    Returns:
-        The mean; NaN if any is not finite; None when nobody measured.
-    """
-    measured = [loss for loss in losses if loss != 0]
-    if not measured:
-        return None
-    return sum(measured) / len(measured)
-
-
-def next_interval(current: int, initial: int, before: float | None, latest: float | None) -> int:
+def next_interval(
+    current: int, initial: int, before: Mapping[str, float], latest: Mapping[str, float]
+) -> int:
     """The next sync interval in batches, at least 1.
 
     Args:
         current: the interval in force.
         initial: ``syncFrequency`` as the user gave it.
-        before: mean loss of the merged model before the latest one; None if unknown.
-        latest: mean loss of the latest merged model; None if unknown.
+        before: by peer, the loss of the merged model before the latest one. 0 stands for "no
+            validation data" in the ML-SL protocol and is left out.
+        latest: the same of the latest merged model. A loss that is not a finite number is no
+            improvement.
     """
-    if latest is None or before is None:
+    both = [uid for uid in sorted(latest) if before.get(uid) and latest[uid]]
+    if not both:
         return max(1, current)
-    improved = math.isfinite(latest) and latest < before * (1 - IMPROVEMENT)
-    if improved:
+    if improved([before[uid] for uid in both], [latest[uid] for uid in both]):
         return min(2 * current, SPAN * initial)
     return max(current // 2, initial // SPAN, 1)
+
+
+def improved(before: list[float], latest: list[float]) -> bool:
+    """Whether the mean loss fell by more than :data:`IMPROVEMENT` of its size."""
+    old, new = sum(before) / len(before), sum(latest) / len(latest)
+    if not math.isfinite(new):
+        return False
+    return not math.isfinite(old) or new < old - IMPROVEMENT * abs(old)

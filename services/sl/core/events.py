@@ -238,6 +238,24 @@ class Install:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetch:
+    """Get a merged model into our store; the ML program does not ask for it yet."""
+
+    round: int
+    model: Model
+    sources: tuple[str, ...]
+    """``host:port``, best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Leave the training, so that it can end without us; we go on watching it."""
+
+    round: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerSync:
     """Let the ML program train on."""
 
@@ -272,6 +290,8 @@ Command = (
     | Attest
     | ReportLeader
     | Install
+    | Fetch
+    | Leave
     | AnswerSync
     | AnswerClose
     | ReportPerf

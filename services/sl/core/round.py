@@ -30,6 +30,7 @@ from services.common.errors import IllegalTransitionError, LayoutError, Protocol
 from services.common.ids import NO_DIGEST, NodeId
 from services.common.sn_api import ContractView, Merged, PeerView, Perf, Phase, Proposal
 from services.sl.core import adaptive, merge_plan
+from services.sl.core.ending import FOREVER, Shortage, Straggler, sources
 from services.sl.core.events import (
     AnswerClose,
     AnswerSync,
@@ -40,6 +41,7 @@ from services.sl.core.events import (
     Drop,
     Event,
     Failed,
+    Fetch,
     Freeze,
     InputFailed,
     Install,
@@ -68,7 +70,6 @@ RETRY_SECONDS = 0.5
 RETRY_MAX_SECONDS = 30.0
 LAST_TRIES = 12
 """Tries to get the final model, over about three minutes; who has it does not wait for ever."""
-FOREVER = float("inf")
 
 
 class Training:
@@ -84,9 +85,14 @@ class Training:
         generation: of the contract, as enrolment told.
         interval: the ML program's sync interval, batches.
         quorum_wait: SL_WAIT_FOR_FULL_QUORUM_SECONDS.
+        min_peers_timeout: SL_MIN_PEERS_TIMEOUT.
+        straggler_timeout: SL_STRAGGLER_TIMEOUT.
     """
 
-    def __init__(self, me: NodeId, generation: int, interval: int, quorum_wait: Seconds) -> None:
+    def __init__(
+        self, me: NodeId, generation: int, interval: int, quorum_wait: Seconds,
+        min_peers_timeout: Seconds = FOREVER, straggler_timeout: Seconds = FOREVER,
+    ) -> None:  # fmt: skip
         self.me = me
         self.generation = generation
         self.interval = interval
@@ -100,13 +106,15 @@ class Training:
         self.finished = False
         self.wake_at: Seconds = FOREVER
         self._view_at: Seconds = 0.0
+        self._shortage = Shortage(min_peers_timeout)
+        self._straggler = Straggler(me, straggler_timeout)
         self._perf: Perf | None = None
         self._merged: MergeFinished | None = None
         self._recomputed: Recomputed | None = None
         self._proposed: tuple[int, int, Seconds] = (0, 0, 0.0)
         """Round and term of the latest proposal, and when we saw it first."""
         self._failed_inputs: dict[NodeId, InputFailed] = {}
-        self._losses: dict[int, float | None] = {}
+        self._losses: dict[int, dict[str, float]] = {}
         self._hold: dict[Command, Seconds] = {}
         """Commands not to be given again before a time; FOREVER while one is under way."""
         self._failures = 0
@@ -122,6 +130,7 @@ class Training:
             IllegalTransitionError: the ML program asked twice, or the contract was reset.
             LayoutError: our own model is the one that cannot be merged.
             ProtocolError: the training is over and the final model cannot be had.
+            RemoteError: fewer than minPeers were there for too long.
         """
         now = self._take(event)
         if self.view is None or self.finished:
@@ -174,14 +183,17 @@ class Training:
         if (view.generation, view.round) > seen:
             self._failed_inputs.clear()
             self._hold = {key: until for key, until in self._hold.items() if until > now}
-        measured = [p.perf.loss for p in view.peers if p.perf and p.perf_round == view.round - 1]
+        measured = {
+            p.uid: p.perf.loss for p in view.peers if p.perf and p.perf_round == view.round - 1
+        }
         self._losses = {
-            **{round_: loss for round_, loss in self._losses.items() if round_ >= view.round - 2},
-            view.round - 1: adaptive.mean_loss(measured),
+            view.round - 2: self._losses.get(view.round - 2, {}),
+            view.round - 1: measured,
         }
         self.view, self._view_at = view, now
         if view.proposal is not None and self._proposed[:2] != (view.round, view.term):
             self._proposed = (view.round, view.term, now)
+        self._straggler.look(view, now)
 
     def _ask(self, request: Request) -> None:
         if self.request is not None or self.over:
@@ -215,8 +227,12 @@ class Training:
                 self.request, self.over = None, over
             case AnswerClose():
                 self.request, self.finished = None, True
-            case ReportPerf(perf=perf) | CheckIn(perf=perf):
-                self._perf = None if self._perf is perf else self._perf
+            case ReportPerf(round=measured) if measured == self.installed_round:
+                self._perf = None
+            case CheckIn(round=round_, perf=perf) if perf and round_ == self.installed_round + 1:
+                self._perf = None
+            case Fetch(model=model):
+                self._straggler.fetched = model.digest
             case _:
                 pass
 
@@ -231,14 +247,21 @@ class Training:
         self._hold[key_of(command)] = now + pause
         if isinstance(command, ReportPerf):
             self._perf = None  # nice to have; never keeps the ML program waiting
+        if isinstance(command, Fetch):
+            self._straggler.fetched = command.model.digest  # nice to have, too
 
     # --- what to do
 
     def _next(self, view: ContractView, now: Seconds) -> Command | None:
         """The one step that is due, given the latest view; None while others must act."""
         request = self.request
-        if request is None or self._is_under_way(AnswerSync, AnswerClose):
+        self._shortage.look(view, now, waiting=request is not None)
+        self._shortage.check(view, now)
+        self._wake(self._shortage.due)
+        if self._is_under_way(AnswerSync, AnswerClose, Fetch):
             return None
+        if request is None:
+            return self._while_ml_trains(view, now)
         merged_round = view.merged.round if view.merged else 0
         if merged_round < self.installed_round:
             return None  # from an SN that has not caught up yet
@@ -251,13 +274,20 @@ class Training:
             return self._answer(view, request)
         return self._take_part(view, request, now)
 
+    def _while_ml_trains(self, view: ContractView, now: Seconds) -> Command | None:
+        """Have the final model ready for it; let the others end when they waited long enough."""
+        over = self._straggler.is_over(view, now)
+        if not over and view.phase is not Phase.COMPLETED:
+            if self._straggler.due > now:
+                self._wake(self._straggler.due)
+            return None
+        fetch = self._straggler.fetch(view, self.installed.digest)
+        return fetch if fetch is not None or not over else self._straggler.leave(view)
+
     def _install(self, view: ContractView, merged: Merged, request: Request) -> Command | None:
         if self._is_under_way(Install):
             return None  # the ML program takes one at a time
-        others = [p for p in view.peers if p.uid != self.me]
-        others.sort(key=lambda p: (not p.live, p.uid != merged.leader))
-        sources = tuple(dict.fromkeys(p.endpoint for p in others))
-        return Install(merged.round, merged_model(merged), sources, request.seq)
+        return Install(merged.round, merged_model(merged), sources(view, self.me), request.seq)
 
     def _answer(self, view: ContractView, request: Request) -> Command:
         if view.phase is Phase.COMPLETED and self._perf is not None:
@@ -268,6 +298,8 @@ class Training:
         return AnswerSync(request.seq, interval, view.phase is Phase.COMPLETED)
 
     def _take_part(self, view: ContractView, request: Request, now: Seconds) -> Command | None:
+        if not request.closing and self._straggler.is_over(view, now):
+            return self._straggler.leave(view)
         mine = next((p for p in view.peers if p.uid == self.me), None)
         ours = request.check_in(view.round, self.installed, self.installed_round, self._perf)
         if mine is None or (view.phase is not Phase.MERGING and not shows(mine, ours)):
@@ -315,7 +347,7 @@ class Training:
         if view.terms is None or not view.terms.adaptive:
             return 0
         current = (view.merged.next_interval if view.merged else 0) or self.interval
-        latest, before = self._losses.get(view.round - 1), self._losses.get(view.round - 2)
+        latest, before = self._losses.get(view.round - 1, {}), self._losses.get(view.round - 2, {})
         return adaptive.next_interval(current, self.interval, before, latest)
 
     # --- following

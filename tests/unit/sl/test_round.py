@@ -4,7 +4,8 @@ from services.common import sn_api as api
 from services.common.errors import IllegalTransitionError, LayoutError, ProtocolError
 from services.common.ids import NO_DIGEST
 from services.sl.core import events as ev
-from services.sl.core.round import FOREVER, LAST_TRIES, SETTLE_SECONDS, Training
+from services.sl.core.ending import FOREVER
+from services.sl.core.round import LAST_TRIES, SETTLE_SECONDS, Training
 
 ME, OTHER, THIRD = "a" * 32, "b" * 32, "c" * 32
 MINE, THEIRS, MERGED = "1" * 64, "2" * 64, "3" * 64
@@ -291,7 +292,7 @@ def test_adaptive_leader_chooses_the_interval(me):
         for uid, loss in ((ME, 1.0), (OTHER, 3.0))
     ]
     me.installed, me.installed_round = ev.Model(MERGED, 10), 1
-    me._losses = {0: 4.0}
+    me._losses = {0: {ME: 4.0, OTHER: 4.0}}
     ask(me)
     (merge,) = look(me, merging(*seen, round_=2, merged=MERGED, adaptive=True))
     (publish,) = me.handle(ev.MergeFinished(merge, ev.Model(THEIRS, 10), 1.0))

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from services.common import sn_api as api
-from services.sl import daemon
+from services.sl import participation
 from services.sl.core import events as ev
 
 ME, SLOW, GONE = "a" * 32, "b" * 32, "c" * 32
@@ -32,8 +32,8 @@ def completed(slow_has_it, *, size=10, phase=api.Phase.COMPLETED):
 @pytest.fixture
 def node():
     """A node whose rounds are over; only what `_serve_the_last` looks at."""
-    node = object.__new__(daemon._Node)
-    node.uid, node._events = ME, asyncio.Queue()
+    node = object.__new__(participation.Participation)
+    node._tools, node._events = SimpleNamespace(uid=ME), asyncio.Queue()
     node.training = SimpleNamespace(view=completed(slow_has_it=False))
     return node
 
@@ -51,7 +51,7 @@ async def test_serves_until_every_live_peer_reported_the_final_model(node):
 
 
 async def test_does_not_serve_for_ever(node, monkeypatch):
-    monkeypatch.setattr(daemon, "LAST_SECONDS", 0.05)
+    monkeypatch.setattr(participation, "LAST_SECONDS", 0.05)
     began = time.monotonic()
     await node._serve_the_last()
     assert 0.05 <= time.monotonic() - began < 10
