@@ -397,6 +397,34 @@ class RoundsPage(_Schema):
     """Pass as ``after`` for the next ones; None: these are the last so far."""
 
 
+class PeerPerf(_Schema):
+    """What one peer measured of a merged model."""
+
+    peer: NodeIdField
+    perf: Perf
+
+
+class PerfRecord(_Schema):
+    """What the peers measured of one round's merged model, each on its own validation data."""
+
+    round: int
+    peers: list[PeerPerf]
+    """Sorted by uid; those that measured it before the next round was published."""
+
+
+class PerfPage(_Schema):
+    """Answer to ``GET /v1/contracts/{name}/perf?after=R&limit=N&generation=G``."""
+
+    generation: int
+    """Of these rounds: the present one, or an earlier one on request."""
+    total: int
+    """How many rounds of this generation are published; the last one's record may still grow."""
+    rounds: list[PerfRecord]
+    """Those after round ``after``, oldest first, at most ``limit``; one for each round."""
+    more_after: int | None
+    """Pass as ``after`` for the next ones; None: these are the last so far."""
+
+
 class ContractSummary(_Schema):
     """A row of ``GET /v1/contracts``."""
 

@@ -130,6 +130,23 @@ class SnClient:
         asked = f"after={after}&limit={limit}&generation={generation}"
         return await self._call("GET", f"{_path(contract)}/rounds?{asked}", api.RoundsPage)
 
+    async def perf(self, contract: str, generation: int = 0) -> list[api.PerfRecord]:
+        """What peers measured of each merged model of a generation, oldest first."""
+        found: list[api.PerfRecord] = []
+        after: int | None = 0
+        while after is not None:
+            page = await self.perf_page(contract, after, generation, ROUNDS_AT_ONCE)
+            found += page.rounds
+            after, generation = page.more_after, page.generation
+        return found
+
+    async def perf_page(
+        self, contract: str, after: int, generation: int, limit: int
+    ) -> api.PerfPage:
+        """The same of at most ``limit`` rounds after round ``after``."""
+        asked = f"after={after}&limit={limit}&generation={generation}"
+        return await self._call("GET", f"{_path(contract)}/perf?{asked}", api.PerfPage)
+
     async def reset(self, contract: str, reason: str) -> api.ContractState:
         """RESET CONTRACT."""
         return await self._call(

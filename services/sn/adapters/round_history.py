@@ -7,6 +7,7 @@ from services.common.errors import ChainUnavailableError, NotFoundError
 from services.sn.adapters import abi
 from services.sn.adapters.chain import Chain
 from services.sn.core import ledger, rounds
+from services.sn.core.perfs import perf_records
 from services.sn.core.training import Training
 
 BLOCKS_AT_A_TIME = 500
@@ -43,12 +44,7 @@ class RoundHistory:
             NotFoundError: that generation has not begun.
             ChainUnavailableError: the chain cannot be read now.
         """
-        generation = generation or training.generation
-        if generation > training.generation:
-            raise NotFoundError(
-                f"generation {generation} of {training.name} has not begun: it is in generation "
-                f"{training.generation}"
-            )
+        generation = _begun(training, generation)
         history, total = training.history, training.history.published(generation)
         last = min(after + limit, total)
         records = history.in_memory(generation, after + 1, last)
@@ -61,6 +57,35 @@ class RoundHistory:
                 raise ChainUnavailableError("the chain changed while it was read: ask again")
         return api.RoundsPage(
             generation=generation, total=total, rounds=records,
+            more_after=last if last < total else None,
+        )  # fmt: skip
+
+    async def perf_page(
+        self, training: Training, generation: int, after: int, limit: int
+    ) -> api.PerfPage:
+        """What peers measured of at most ``limit`` merged models after round ``after``.
+
+        Arguments and errors as for :meth:`page`.
+        """
+        generation = _begun(training, generation)
+        total = training.history.published(generation)
+        last = min(after + limit, total)
+        known: list[api.PerfRecord] = []
+        if generation == training.generation:
+            known = [r for r in training.perfs.in_memory(after + 1) if r.round <= last]
+        missing = (known[0].round if known else last + 1) - 1
+        if after < missing:
+            async with self._turn:
+                chapter = training.history.chapters[generation]
+                found = await self._events(
+                    training.address, *chapter.blocks_after(after + 1, missing)
+                )
+            events = [event for event, _ in found]
+            known = [*perf_records(events, generation, after + 1, missing), *known]
+            if [record.round for record in known] != list(range(after + 1, last + 1)):
+                raise ChainUnavailableError("the chain changed while it was read: ask again")
+        return api.PerfPage(
+            generation=generation, total=total, rounds=known,
             more_after=last if last < total else None,
         )  # fmt: skip
 
@@ -77,3 +102,17 @@ class RoundHistory:
                 if isinstance(event, ledger.TrainingEvent):
                     found.append((event, blocks[entry.block]))
         return found
+
+
+def _begun(training: Training, generation: int) -> int:
+    """The generation asked for; 0 stands for the present one.
+
+    Raises:
+        NotFoundError: it has not begun.
+    """
+    if generation > training.generation:
+        raise NotFoundError(
+            f"generation {generation} of {training.name} has not begun: it is in generation "
+            f"{training.generation}"
+        )
+    return generation or training.generation

@@ -102,6 +102,17 @@ def _add_reads(sn: Sn, routes: APIRouter) -> None:
         training = sn.projection.training(name)
         return as_json(await sn.rounds.page(training, generation, after, limit))
 
+    @routes.get("/{name}/perf")
+    async def perf(
+        name: ContractNameField,
+        _who: Member,
+        after: Annotated[int, Query(ge=0, lt=2**32)] = 0,
+        limit: Annotated[int, Query(ge=1, le=MOST_ROUNDS)] = ROUNDS_AT_ONCE,
+        generation: Annotated[int, Query(ge=0, lt=2**32)] = 0,
+    ) -> Response:
+        training = sn.projection.training(name)
+        return as_json(await sn.rounds.perf_page(training, generation, after, limit))
+
 
 def _add_peer_write(
     sn: Sn, routes: APIRouter, verb: str, schema: type[BaseModel], act: PeerWrite

@@ -99,6 +99,8 @@ class Chapter:
     """How many were published."""
     last: int = 0
     """Number of the block in which the latest of them was."""
+    ended: int = 0
+    """Number of the block with the reset; 0: there was none."""
 
     def published(self, block: int) -> None:
         """Another round was published in ``block``; the next one opened there."""
@@ -115,6 +117,15 @@ class Chapter:
         after = (last - 1) // STRIDE + 1
         end = self.starts[after] if after < len(self.starts) else self.last
         return self.starts[(first - 1) // STRIDE], end
+
+    def blocks_after(self, first: int, last: int) -> tuple[int, int]:
+        """The same for what follows the publish of these rounds, up to that of the next one.
+
+        Where ``last`` is the latest round, up to the reset; there must have been one.
+        """
+        if last < self.rounds:
+            return self.blocks(first, last + 1)
+        return self.starts[(first - 1) // STRIDE], self.ended
 
 
 @dataclass(slots=True)
@@ -133,6 +144,8 @@ class History:
             self.chapters[event.generation] = Chapter([block.number])
         elif isinstance(event, ledger.Reset):
             self.latest = []
+            if event.generation in self.chapters:
+                self.chapters[event.generation].ended = block.number
         record = self.open.apply(event, block)
         if record is not None:
             self.latest.append(record)

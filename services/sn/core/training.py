@@ -12,6 +12,7 @@ from services.common import sn_api as api
 from services.common.ids import NodeId
 from services.sn.core import ledger
 from services.sn.core.ledger import Block
+from services.sn.core.perfs import Perfs
 from services.sn.core.rounds import History
 
 KEPT_EVENTS = 500
@@ -69,6 +70,8 @@ class Training:
     """Chain time at which the present leader was elected."""
     history: History = field(default_factory=History)
     """Published rounds, and what is known of the open one's."""
+    perfs: Perfs = field(default_factory=Perfs)
+    """How good their models were."""
     events: list[api.Event] = field(default_factory=list)
     """The latest :data:`KEPT_EVENTS`."""
     seq: int = 0
@@ -83,6 +86,7 @@ class Training:
         self.events.append(_for_readers(self.seq, event, block))
         del self.events[:-KEPT_EVENTS]
         self.history.apply(event, block)
+        self.perfs.apply(event)
         _HANDLERS[type(event)](self, event, block)
 
     @property

@@ -16,6 +16,7 @@ KEPT = 2
 def little_memory(monkeypatch):
     monkeypatch.setattr("services.sn.core.rounds.KEPT_ROUNDS", KEPT)
     monkeypatch.setattr("services.sn.core.rounds.STRIDE", 2)
+    monkeypatch.setattr("services.sn.core.perfs.KEPT_PERFS", KEPT)
     monkeypatch.setattr("services.sn.adapters.round_history.BLOCKS_AT_A_TIME", 3)
     monkeypatch.setattr("services.common.sn_client.ROUNDS_AT_ONCE", 3)
 
@@ -93,3 +94,55 @@ async def test_pages_that_make_no_sense_are_refused(swarm, after, limit):
     peer = await swarm.peer(await swarm.sn())
     with pytest.raises(ConfigError):
         await page(peer.client, after, limit)
+
+
+def measured(records):
+    return {r.round: {p.peer: (p.perf.loss, p.perf.epochs) for p in r.peers} for r in records}
+
+
+async def play_measured(peer, count, generation=1):
+    """Publish rounds, each peer alone, that measures each merged model; what that is."""
+    await peer.enrol(min_peers=1)
+    base, expected = NO_DIGEST, {}
+    for number in range(1, count + 1):
+        perf = api.Perf(loss=number / 4, metric=0.5, epochs=generation, total_epochs=9)
+        await peer.check_in(number, base, generation=generation, perf=perf)
+        about = {"generation": generation, "round": number, "term": 1}
+        await peer.write("freeze", api.OfTerm(**about))
+        base = f"{generation * 1000 + number:064x}"
+        done = api.Publish(**about, digest=base, size=1000, contributors=[peer.uid])
+        await peer.write("publish", done)
+        expected[number] = {}
+        if number > 1:
+            expected[number - 1] = {peer.uid: (number / 4, generation)}
+    return expected
+
+
+async def test_what_peers_measured_can_be_read_of_all_rounds_and_after_a_restart(swarm):
+    sn = await swarm.sn()
+    peer = await swarm.peer(sn)
+    assert await peer.client.perf(DEFAULT_CONTRACT) == []
+    expected = await play_measured(peer, ROUNDS)
+    assert measured(await peer.client.perf(DEFAULT_CONTRACT)) == expected
+    last = api.Perf(loss=8.0, metric=0.5, epochs=1, total_epochs=9)
+    await peer.write("perf", api.PerfReport(generation=1, round=ROUNDS, perf=last))
+    expected[ROUNDS] = {peer.uid: (8.0, 1)}
+
+    page = await peer.client.perf_page(DEFAULT_CONTRACT, 1, 0, 3)
+    assert (page.generation, page.total, page.more_after) == (1, ROUNDS, 4)
+    assert measured(page.rounds) == {number: expected[number] for number in (2, 3, 4)}
+    assert (await peer.client.perf_page(DEFAULT_CONTRACT, ROUNDS, 0, 3)).rounds == []
+    with pytest.raises(NotFoundError, match=r"generation 2 of .* has not begun"):
+        await peer.client.perf_page(DEFAULT_CONTRACT, 0, 2, 3)
+
+    operator = swarm.client(sn, kind=NodeKind.SWCI)
+    await operator.reset(DEFAULT_CONTRACT, "anew")
+    again = await play_measured(peer, 3, generation=2)
+    assert measured(await peer.client.perf(DEFAULT_CONTRACT)) == again
+    assert measured(await peer.client.perf(DEFAULT_CONTRACT, 1)) == expected
+
+    await sn.stop()
+    sn = await swarm.sn()
+    client = swarm.client(sn)
+    assert measured(await client.perf(DEFAULT_CONTRACT)) == again
+    assert measured(await client.perf(DEFAULT_CONTRACT, 1)) == expected

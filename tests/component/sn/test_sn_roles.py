@@ -81,6 +81,7 @@ RULES = {
     ("GET", "/v1/contracts/{name}/rounds"): Rule(
         MEMBERS, f"/v1/contracts/{DEFAULT_CONTRACT}/rounds"
     ),
+    ("GET", "/v1/contracts/{name}/perf"): Rule(MEMBERS, f"/v1/contracts/{DEFAULT_CONTRACT}/perf"),
     ("POST", "/v1/contracts/{name}/peers/{uid}/enrol"): peer_write("enrol", {"min_peers": 2}, 200),
     ("POST", "/v1/contracts/{name}/peers/{uid}/checkin"): peer_write("checkin", CHECK_IN, 200),
     ("POST", "/v1/contracts/{name}/peers/{uid}/freeze"): peer_write("freeze", TERM, 409),
