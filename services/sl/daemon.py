@@ -10,6 +10,7 @@ import json
 import logging
 import socket
 import time
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +31,11 @@ from services.sl.adapters.executor import Executor
 from services.sl.adapters.file_server import FileServer
 from services.sl.adapters.members import Members
 from services.sl.adapters.ml import MlSession
+from services.sl.adapters.own_methods import load_methods
 from services.sl.adapters.peers import Peers
 from services.sl.adapters.store import Store
 from services.sl.core import events as ev
-from services.sl.core.merge import method_named
+from services.sl.core.methods import Factory, method_named
 from services.sl.core.round import FOREVER, Training
 from services.sl.settings import SlSettings
 from swarmlearning.wire import messages as wire
@@ -61,6 +63,7 @@ async def serve(settings: SlSettings) -> None:
     identity = load_identity(settings, NodeKind.SL)
     request, response = settings.channels()
     uid = NodeId(settings.swarm_node_uid or uuid4().hex)
+    methods = load_methods(settings.sl_merge_methods)
     if notice := expiry_notice(identity):
         log.warning(notice)
     async with AsyncExitStack() as stack:
@@ -78,7 +81,7 @@ async def serve(settings: SlSettings) -> None:
         peers = await stack.enter_async_context(Peers(identity))
         bridge = Bridge(request, response, settings.sl_weights_dir)
         stack.callback(bridge.close)
-        node = _Node(settings, uid, sn, store, members, peers, bridge)
+        node = _Node(settings, uid, sn, store, members, peers, bridge, methods)
         await node.live()
 
 
@@ -98,10 +101,11 @@ class _Node:
 
     def __init__(
         self, settings: SlSettings, uid: NodeId, sn: SnClient, store: Store, members: Members,
-        peers: Peers, bridge: Bridge,
+        peers: Peers, bridge: Bridge, methods: Mapping[str, Factory],
     ) -> None:  # fmt: skip
         self.settings, self.uid, self.sn, self.store = settings, uid, sn, store
         self.members, self.peers, self.bridge = members, peers, bridge
+        self.methods = methods
         self.ml = MlSession(bridge, settings.sl_weights_dir, store)
         self.contract = DEFAULT_CONTRACT
         self.training: Training | None = None
@@ -212,7 +216,7 @@ class _Node:
         self.contract = terms.contract or DEFAULT_CONTRACT
         if not is_contract_name(self.contract):
             raise ProtocolError(f"{self.contract!r} cannot be the name of a training contract")
-        method_named(terms.merge_method)
+        method_named(terms.merge_method, self.methods)
         logs.bind(contract=self.contract)
         enrol = api.Enrol(
             min_peers=terms.min_peers,
@@ -247,7 +251,8 @@ class _Node:
         assert training is not None
         executor = Executor(
             self.contract, training.generation, self.uid, self.sn, self.store, self.peers,
-            self.ml, self._events.put_nowait, group,
+            self.ml, self._events.put_nowait, group, self.methods,
+            ram_intensive=self.settings.sl_ram_intensive,
         )  # fmt: skip
         while not training.finished:
             event = await self._next_event(training.wake_at)

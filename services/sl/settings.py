@@ -49,6 +49,12 @@ class SlSettings(NodeSettings):
     sl_wait_for_full_quorum_seconds: float = Field(30.0, ge=0)
     """How long a leader waits for more peers after minPeers are ready; 0 does not wait."""
 
+    sl_ram_intensive: bool = True
+    """False: merge in small blocks, where the leader's memory is short. The merged model is the
+    same either way (HPE: the median methods merge layer by layer)."""
+    sl_merge_methods: str = ""
+    """Ours: merge methods of your own, ``x-name=module:Class, ...`` (``docs/merging.md``)."""
+
     def sns(self) -> list[str]:
         """API endpoints of the SN to start with.
 
