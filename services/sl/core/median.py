@@ -149,7 +149,8 @@ def _key(dtype: str, row: Array) -> Array:
     Half precision as integers: bit patterns, of which the negative ones are turned round.
     """
     if dtype == "BOOL":
-        return (row.view(np.uint8) != 0).view(np.uint8)
+        truth: Array = row.view(np.uint8) != 0
+        return truth.view(np.uint8)
     return _turned(row.view("<i2")) if dtype in _HALVES else row
 
 

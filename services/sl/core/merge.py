@@ -62,8 +62,8 @@ def block_items(inputs: int, *, ram_intensive: bool = True) -> int:
         ram_intensive: False where memory is short.
     """
     if not ram_intensive:
-        return 2 * PANEL
-    return max(4 * PANEL, min(BLOCK_ITEMS, _ALL_ITEMS // inputs // PANEL * PANEL))
+        return PANEL
+    return max(PANEL, min(BLOCK_ITEMS, _ALL_ITEMS // inputs // PANEL * PANEL))
 
 
 def blocks(layout: Layout, items: int = BLOCK_ITEMS) -> Iterator[Block]:

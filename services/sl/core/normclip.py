@@ -17,7 +17,7 @@ from services.sl.core.items import FLOATS, Array, rounded
 from services.sl.core.mean import Sums
 from services.sl.core.median import CoordMedian
 from services.sl.core.method import Piece
-from services.sl.core.spread import Reference, Spread
+from services.sl.core.spread import Reference, Spread, median_norm
 
 
 class NormClip:
@@ -70,14 +70,3 @@ def clipped_weights(norms: Sequence[float], weights: Sequence[int]) -> list[floa
     ]
     left = sum(w - share for w, share in zip(weights, shares, strict=True))
     return [*shares, left] if left > 0 else shares
-
-
-def median_norm(norms: Sequence[float], weights: Sequence[int]) -> float:
-    """Lower weighted median of the norms above 0; 0 if there are none."""
-    moved = sorted((norm, w) for norm, w in zip(norms, weights, strict=True) if norm > 0)
-    half, reached = sum(weight for _, weight in moved) / 2, 0
-    for norm, weight in moved:
-        reached += weight
-        if reached >= half:
-            return norm
-    return 0.0

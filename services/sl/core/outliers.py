@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from services.sl.core.method import InputError, Piece
-from services.sl.core.normclip import median_norm
-from services.sl.core.spread import Spread
+from services.sl.core.spread import Spread, median_norm
 
 SAMPLES = 16
 """Most blocks that are looked at."""

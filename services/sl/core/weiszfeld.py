@@ -12,14 +12,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from services.sl.core.items import Array
+from services.sl.core.spread import median_norm
 
 TOLERANCE = 1e-6
 """The iteration ends when the estimate moves less: absolutely, as HPE's paper says, and relatively
-to the mean distance of the points, without which 1e-6 would be the first step late in training."""
+to the points' median distance, which may be smaller than 1e-6 late in training."""
 ITERATIONS = 1000
 NEAR = 1e-7
-"""Below this distance, relative to the mean distance, the estimate is at a point: what the inner
+"""Below this distance, relative to the median distance, the estimate is at a point: what the inner
 products can tell."""
+FAR = 1e3
+"""Points farther from the origin than this many times the median begin with less weight."""
 _NOISE = 1e-11
 """Of squared distances, relative to the points' squared distances from the reference."""
 
@@ -49,12 +52,12 @@ def geometric_median(gram: Array, weights: Sequence[float]) -> list[float]:
 
 
 def _iterate(gram: Array, pull: Array) -> Array:
-    at = pull / _sum(pull)
-    before = at
-    scale = _sum(_distances_from(gram, at) * at)
+    at = before = _start(gram, pull)
     moves: list[float] = []
     for _ in range(ITERATIONS):
-        then = _step(gram, pull, at, NEAR * scale)
+        distances = _distances_from(gram, at)
+        scale = median_norm(distances.tolist(), pull.tolist())
+        then = _step(gram, pull, at, distances, NEAR * scale)
         moved = _length(gram, then - at)
         moves = [*moves[-2:], moved]
         settled = moved <= TOLERANCE * min(1.0, scale)
@@ -64,9 +67,17 @@ def _iterate(gram: Array, pull: Array) -> Array:
     return at
 
 
-def _step(gram: Array, pull: Array, at: Array, near: float) -> Array:
+def _start(gram: Array, pull: Array) -> Array:
+    """The weighted mean, without what would carry it so far off that the digits do not suffice."""
+    norms = np.sqrt(gram.diagonal())
+    bound = FAR * median_norm(norms.tolist(), pull.tolist())
+    start = pull * np.where(norms > bound, bound / np.where(norms > 0, norms, 1.0), 1.0)
+    at: Array = start / _sum(start)
+    return at
+
+
+def _step(gram: Array, pull: Array, at: Array, distances: Array, near: float) -> Array:
     """Weiszfeld's step; where ``at`` is one of the points, Vardi and Zhang's (PNAS 2000)."""
-    distances = _distances_from(gram, at)
     there = distances <= near
     strings = np.where(there, 0.0, pull) / np.where(there, 1.0, distances)
     total = _sum(strings)
