@@ -115,7 +115,7 @@ def _merge_files(
                     merge_block(merging, layout, block, piece, output.room(block))
                     output.add(block)
                 digest = output.commit()
-            found = compared(merging, layout, source.read, weights, items)
+            found = compared(merging, layout, source.read, weights)
         except InputError as exc:
             raise InputError(active[exc.index], str(exc)) from exc
     updates = dict(zip(active, found, strict=False))

@@ -5,7 +5,7 @@ there are inputs (``weiszfeld``), the second pass is one weighted sum in float64
 all floating point tensors as one vector; integers and booleans take the coordinate-wise median.
 """
 
-from services.sl.core.items import FLOATS, Array, rounded
+from services.sl.core.items import FLOATS, Array, round_into
 from services.sl.core.mean import Sums
 from services.sl.core.median import CoordMedian
 from services.sl.core.method import Piece
@@ -47,4 +47,4 @@ class GeoMedian:
             out[:] = used[0][0]
             return
         rows, coefficients = zip(*used, strict=True)
-        out[:] = rounded(piece.dtype, self._sum(piece.dtype, rows, coefficients))
+        round_into(out, piece.dtype, self._sum(piece.dtype, rows, coefficients))

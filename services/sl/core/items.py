@@ -5,8 +5,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swarmlearning.wire.tensors import DTYPES
-
 Array = NDArray[Any]
 
 FLOATS = ("F16", "BF16", "F32", "F64")
@@ -36,13 +34,13 @@ def widened(dtype: str, row: Array) -> Array:
     return row.astype("<f4") if dtype == "F16" else row
 
 
-def rounded(dtype: str, values: Array) -> Array:
-    """Finite float64 values as items of a floating point dtype, to nearest even.
+def round_into(out: Array, dtype: str, values: Array) -> None:
+    """Write finite float64 values as items of a floating point dtype, to nearest even.
 
     BF16 by way of float32, as bit patterns.
     """
     if dtype != "BF16":
-        return values.astype(DTYPES[dtype])
+        np.copyto(out, values, casting="same_kind")
+        return
     bits = values.astype("<f4").view("<u4")
-    near: Array = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
-    return near.astype("<u2")
+    np.copyto(out, (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16, casting="same_kind")

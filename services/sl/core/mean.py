@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from services.sl.core.items import FLOATS, Array, rounded, widened
+from services.sl.core.items import FLOATS, Array, round_into, widened
 from services.sl.core.method import OnePass, Piece
 
 _SCALE = 2.0**-32
@@ -30,11 +30,14 @@ class Sums:
             values = widened(dtype, row)
             if index == 0:
                 sums, term = self._room(len(values))
-                np.multiply(values, weight, out=sums, dtype=np.float64)
+                np.copyto(sums, values)
+                np.multiply(sums, weight, out=sums)
             elif weight == 1:
-                np.add(sums, values, out=sums)
+                np.copyto(term, values)  # quicker than adding a narrower dtype
+                np.add(sums, term, out=sums)
             else:
-                np.multiply(values, weight, out=term, dtype=np.float64)
+                np.copyto(term, values)
+                np.multiply(term, weight, out=term)
                 np.add(sums, term, out=sums)
         return sums
 
@@ -55,7 +58,7 @@ class Mean(OnePass):
     def __call__(self, piece: Piece, out: Array) -> None:
         """Write the mean of the rows into ``out``; see ``method.MergeMethod``."""
         if piece.dtype in FLOATS:
-            out[:] = rounded(piece.dtype, self._float_mean(piece))
+            round_into(out, piece.dtype, self._float_mean(piece))
         else:
             out[:] = _integer_mean(piece.rows, piece.weights, len(out), out.dtype)
 

@@ -17,7 +17,7 @@ from itertools import combinations
 
 import numpy as np
 
-from services.sl.core.items import Array, rounded, widened
+from services.sl.core.items import Array, round_into, widened
 from services.sl.core.method import OnePass, Piece
 from swarmlearning.wire.tensors import DTYPES
 
@@ -167,7 +167,7 @@ def _merge_halves(dtype: str, low: Array, high: Array, out: Array) -> None:
         out[:] = bits.view(out.dtype)
         return
     one, other = (_half_values(dtype, keys) for keys in (low, high))
-    out[:] = rounded(dtype, (one + other) * 0.5 + 0.0)
+    round_into(out, dtype, (one + other) * 0.5 + 0.0)
 
 
 def _half_values(dtype: str, keys: Array) -> Array:

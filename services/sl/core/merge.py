@@ -133,7 +133,7 @@ def merge(
             merge_block(merging, layout, block, piece, _items(output, block))
     except InputError as exc:
         raise InputError(active[exc.index], str(exc)) from None
-    return compared(merging, layout, read, weights, items)
+    return compared(merging, layout, read, weights)
 
 
 def survey(method: MergeMethod, layout: Layout, read: Read, items: int) -> Iterator[Block]:
@@ -187,18 +187,16 @@ def _require_finite(layout: Layout, block: Block, piece: Piece) -> None:
 
 
 def compared(
-    method: MergeMethod, layout: Layout, read: Read, weights: Sequence[int], items: int
+    method: MergeMethod, layout: Layout, read: Read, weights: Sequence[int]
 ) -> list[Update]:
     """How large each input's update is, as the method measured it, or in a few blocks."""
-    norms = method.update_norms() or sampled_norms(
-        read(block, True) for block in _samples(layout, items)
-    )
+    norms = method.update_norms() or sampled_norms(read(block, True) for block in _samples(layout))
     return updates(norms, weights)
 
 
-def _samples(layout: Layout, items: int) -> list[Block]:
+def _samples(layout: Layout) -> list[Block]:
     """Some blocks of floats, evenly spread."""
-    floats = [block for block in blocks(layout, items) if block.dtype in FLOATS]
+    floats = [block for block in blocks(layout, PANEL) if block.dtype in FLOATS]
     return floats[:: -(-len(floats) // SAMPLES) or 1]
 
 

@@ -13,7 +13,7 @@ of ``mean``. Integers and booleans take the coordinate-wise median.
 
 from collections.abc import Sequence
 
-from services.sl.core.items import FLOATS, Array, rounded
+from services.sl.core.items import FLOATS, Array, round_into
 from services.sl.core.mean import Sums
 from services.sl.core.median import CoordMedian
 from services.sl.core.method import Piece
@@ -54,7 +54,7 @@ class NormClip:
             rows = [*rows, self._reference(piece)]
         sums = self._sum(piece.dtype, rows, shares)
         sums /= sum(piece.weights)
-        out[:] = rounded(piece.dtype, sums)
+        round_into(out, piece.dtype, sums)
 
 
 def clipped_weights(norms: Sequence[float], weights: Sequence[int]) -> list[float]:
