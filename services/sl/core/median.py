@@ -13,7 +13,6 @@ nothing depends on the machine.
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import combinations
 
 import numpy as np
 
@@ -75,25 +74,21 @@ class CoordMedian(OnePass):
 
     def _by_rank(self, keys: Sequence[Array], weights: Sequence[int]) -> tuple[Array, Array]:
         """Per input, the weights up to and including it, in the order of (value, position)."""
-        total, count = sum(weights), len(keys[0])
-        kind = np.min_scalar_type(2 * total).type
-        ranks = np.empty((len(keys), count), kind)
-        for j in range(len(keys)):
-            ranks[j] = sum(weights[: j + 1])
-        term = np.empty(count, kind)
-        before = np.empty(count, np.bool_)
-        flags = before.view(np.uint8)
-        for i, j in combinations(range(len(keys)), 2):
-            np.less(keys[j], keys[i], out=before)
-            np.multiply(flags, kind(weights[j]), out=term, dtype=kind)
-            np.add(ranks[i], term, out=ranks[i])
-            np.multiply(flags, kind(weights[i]), out=term, dtype=kind)
-            np.subtract(ranks[j], term, out=ranks[j])
+        total = sum(weights)
+        kind = np.min_scalar_type(2 * total)
+        items, pulls = np.stack(keys), np.array(weights, kind)[:, None]
+        ranks = np.empty(items.shape, kind)
+        ranks[:] = np.cumsum(pulls, axis=0, dtype=kind)
+        for i in range(len(keys) - 1):
+            before = np.less(items[i + 1 :], items[i]).astype(kind)  # whose place is before i's
+            ranks[i] += np.add.reduce(before * pulls[i + 1 :], axis=0, dtype=kind)
+            before *= pulls[i]
+            ranks[i + 1 :] -= before
         low, high, *_ = self._lines(2, keys[0])
-        _pick(keys, weights, ranks, (total + 1) // 2, low)
+        _pick(items, pulls, ranks, (total + 1) // 2, low)
         if total % 2:
             return low, low
-        _pick(keys, weights, ranks, total // 2 + 1, high)
+        _pick(items, pulls, ranks, total // 2 + 1, high)
         return low, high
 
     def _lines(self, count: int, like: Array) -> list[Array]:
@@ -131,16 +126,14 @@ def network(count: int) -> tuple[tuple[int, int, bool, bool], ...]:
     return tuple(reversed(kept))
 
 
-def _pick(
-    keys: Sequence[Array], weights: Sequence[int], ranks: Array, target: int, out: Array
-) -> None:
+def _pick(items: Array, pulls: Array, ranks: Array, target: int, out: Array) -> None:
     """Where the ``target``-th unit of weight falls: the one i with rank - weight < target <= rank.
 
     In unsigned arithmetic, rank - target < weight says both.
     """
-    kind = ranks.dtype.type
-    for key, weight, rank in zip(keys, weights, ranks, strict=True):
-        np.copyto(out, key, where=rank - kind(target) < kind(weight))
+    hits = ranks - ranks.dtype.type(target) < pulls
+    for row, hit in zip(items, hits, strict=True):
+        np.copyto(out, row, where=hit)
 
 
 def _key(dtype: str, row: Array) -> Array:

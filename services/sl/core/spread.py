@@ -13,6 +13,7 @@ by 4e-5 of its size at worst (where one difference in a panel dwarfs all others)
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +25,9 @@ PANEL = 8192
 """Items that are rounded alike."""
 BITS = 20
 """Of a panel's largest difference."""
-_LOWEST = {np.float32: -126, np.float64: -400}
+_LOWEST = {np.dtype(np.float32): -126, np.dtype(np.float64): -400}
 """Exponents of the smallest bit that is kept: products must not underflow."""
-_HIGHEST = {np.float32: 2.0**124, np.float64: 2.0**500}
+_HIGHEST = {np.dtype(np.float32): 2.0**124, np.dtype(np.float64): 2.0**500}
 """Differences that are too large to be rounded in their own dtype."""
 LIMIT = 2.0**480
 """Largest float64 value that distances are taken of (3e144): squares must not overflow."""
@@ -84,9 +85,8 @@ class Spread:
             self.products = np.zeros((count, count) if self._pairs else count)
         reference = widened(piece.dtype, self._reference(piece))
         rows = [widened(piece.dtype, row) for row in piece.rows]
-        for start in range(0, len(reference), PANEL):
-            panel = slice(start, start + PANEL)
-            self.products += self._products([row[panel] for row in rows], reference[panel])
+        for products in self._products(self._rounded(rows, reference)):
+            self.products += products
 
     def norms(self) -> list[float]:
         """Length of each input's difference from the reference."""
@@ -95,50 +95,52 @@ class Spread:
         squares = self.products.diagonal() if self._pairs else self.products
         return [float(norm) for norm in np.sqrt(squares)]
 
-    def _products(self, rows: Sequence[Array], reference: Array) -> Array:
-        exact = self._rounded(rows, reference)
+    def _products(self, exact: Array) -> Array:
+        """Per panel; of the inputs, panels and items of :meth:`_rounded`."""
+        inputs = exact[:-1]
         if not self._pairs:
-            squares: Array = np.einsum("ik,ik->i", exact, exact)
+            squares: Array = np.einsum("ipk,ipk->pi", inputs, inputs)
             return squares
-        if len(rows) > 8:
-            return exact @ exact.T
+        few = len(inputs) <= 8
         # numpy multiplies a matrix by itself with syrk, which is three times slower for few rows
-        wheel = self._room("wheel", len(rows) + 1, len(reference), np.float64)
-        wheel[:-1], wheel[-1] = exact, exact[0]
-        return np.roll(wheel[:-1] @ wheel[1:].T, 1, axis=1)
+        others = exact[1:] if few else inputs
+        products: Array = np.matmul(inputs.transpose(1, 0, 2), others.transpose(1, 2, 0))
+        return np.roll(products, 1, axis=2) if few else products
 
     def _rounded(self, rows: Sequence[Array], reference: Array) -> Array:
-        """Rounded differences, float64; valid until the next call."""
-        kind, digits = reference.dtype.type, np.finfo(reference.dtype).nmant
-        differences = self._room("differences", len(rows), len(reference), kind)
+        """Rounded differences, float64, by input and panel, the first input once more at the end.
+
+        Valid until the next call.
+        """
+        kind, digits = reference.dtype, np.finfo(reference.dtype).nmant
+        count, panels = len(reference), -(-len(reference) // PANEL)
+        differences = self._room(f"differences {kind}", (len(rows), panels, PANEL), kind)
+        flat = differences.reshape(len(rows), -1)
+        flat[:, count:] = 0
         with np.errstate(over="ignore", invalid="ignore"):
-            for row, line in zip(rows, differences, strict=True):
-                np.subtract(row, reference, out=line)
-            highest, lowest = differences.max(axis=1).tolist(), differences.min(axis=1).tolist()
-        peaks = [max(high, -low) for high, low in zip(highest, lowest, strict=True)]
-        if not all(map(math.isfinite, peaks)) or max(peaks) >= _HIGHEST[kind]:
-            if kind is np.float64:
+            for row, line in zip(rows, flat, strict=True):
+                np.subtract(row, reference, out=line[:count])
+            peaks = np.maximum(differences.max(axis=2), -differences.min(axis=2))
+        if not (peaks < _HIGHEST[kind]).all():
+            if kind == np.float64:
                 raise FloatingPointError("an input is not finite")
-            return self._rounded(
-                [row.astype(np.float64) for row in rows], reference.astype(np.float64)
-            )
+            return self._rounded([row.astype("<f8") for row in rows], reference.astype("<f8"))
+        exponents = np.maximum(np.frexp(peaks)[1] - BITS, _LOWEST[kind])
         # x + c - c rounds x to the last bit of c, 1.5 * 2**n
-        magic = [
-            math.ldexp(1.5, max(math.frexp(p)[1] - BITS, _LOWEST[kind]) + digits) for p in peaks
-        ]
-        shift = np.array(magic, kind)[:, None]
+        shift = np.ldexp(kind.type(1.5), exponents + digits)[:, :, None]
         differences += shift
         differences -= shift
-        exact = self._room("exact", len(rows), len(reference), np.float64)
-        exact[:] = differences
+        exact = self._room("exact", (len(rows) + 1, panels, PANEL), np.dtype(np.float64))
+        exact[:-1] = differences
+        exact[-1] = exact[0]
         return exact
 
-    def _room(self, name: str, rows: int, count: int, kind: type) -> Array:
-        """Memory that is used again, for ``count`` (at most a panel) items of each row."""
-        key = f"{name} {np.dtype(kind)}"
-        if key not in self._memory:
-            self._memory[key] = np.empty((rows, PANEL), kind)
-        return self._memory[key][:, :count]
+    def _room(self, name: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> Array:
+        """Memory that is used again."""
+        size = math.prod(shape)
+        if name not in self._memory or self._memory[name].size < size:
+            self._memory[name] = np.empty(size, kind)
+        return self._memory[name][:size].reshape(shape)
 
 
 def _check_limit(rows: Sequence[Array]) -> None:
