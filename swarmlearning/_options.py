@@ -5,6 +5,7 @@ aliases that HPE's documentation uses, and a warning for arguments that nobody k
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -54,6 +55,16 @@ class SLMergeMethod(IntEnum):
     mean = 1
     coordmedian = 2
     geomedian = 3
+    normclip = 4
+    """Ours: the mean of updates clipped to their median norm."""
+
+
+@dataclass(frozen=True)
+class OwnMergeMethod:
+    """Ours: a merge method that the operators of the SL nodes added."""
+
+    name: str
+    """``x-`` and up to 29 lower-case letters, digits, ``-`` or ``_``."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,7 @@ class Options:
     checkin: CheckinModel
     weightage: int
     """1 to 100."""
-    merge_method: SLMergeMethod
+    merge_method: SLMergeMethod | OwnMergeMethod
     adaptive: bool
     """The SL may change :attr:`sync_frequency` by the loss on the validation data."""
     val_data: Any
@@ -83,7 +94,9 @@ class Options:
     """The platform's own arguments, by their public names, and ``ml_platform``."""
 
 
-Choice = TypeVar("Choice", CheckinModel, SLMergeMethod)
+Choice = TypeVar("Choice", bound=IntEnum)
+
+_OWN_METHOD: Final = re.compile(r"x-[a-z0-9_-]{1,29}")
 
 
 def parse(
@@ -124,9 +137,7 @@ def parse(
             CheckinModel, "checkinModelOnTrainEnd", kwargs.get("checkinModelOnTrainEnd", "snapshot")
         ),
         weightage=_weightage(kwargs.get("nodeWeightage", 1)),
-        merge_method=_choice(
-            SLMergeMethod, "mergeMethod", str(kwargs.get("mergeMethod", "mean")).lower()
-        ),
+        merge_method=_merge_method(str(kwargs.get("mergeMethod", "mean")).lower()),
         adaptive=_adaptive(kwargs),
         val_data=kwargs.get("adsValData"),
         val_batch_size=kwargs.get("adsValBatchSize"),
@@ -146,7 +157,7 @@ def describe(options: Options, logger: Logger) -> None:
         ("useAdaptiveSync", options.adaptive),
         ("checkinModelOnTrainEnd", f"CheckinModel.{options.checkin.name}"),
         ("nodeWeightage", options.weightage),
-        ("mergeMethod", f"SLMergeMethod.{options.merge_method.name}"),
+        ("mergeMethod", _merge_method_text(options.merge_method)),
     ):
         logger.info("%s = %s", name, value)
     if options.trainable:
@@ -199,9 +210,19 @@ def _weightage(value: Any) -> int:  # noqa: ANN401 - whatever the user gave
     return number
 
 
-def _choice(kind: type[Choice], name: str, value: Any) -> Choice:  # noqa: ANN401
-    allowed = [member.name for member in kind]
-    if not isinstance(value, str) or value not in allowed:
+def _merge_method(name: str) -> SLMergeMethod | OwnMergeMethod:
+    if _OWN_METHOD.fullmatch(name):
+        return OwnMergeMethod(name)
+    return _choice(SLMergeMethod, "mergeMethod", name, "x-...")
+
+
+def _merge_method_text(method: SLMergeMethod | OwnMergeMethod) -> str:
+    return method.name if isinstance(method, OwnMergeMethod) else f"SLMergeMethod.{method.name}"
+
+
+def _choice(kind: type[Choice], name: str, value: Any, *more: str) -> Choice:  # noqa: ANN401
+    allowed = [*kind.__members__, *more]
+    if not isinstance(value, str) or value not in kind.__members__:
         raise SwarmError(f"Invalid value {name}: {value}. Allowed values: {allowed}")
     return kind[value]
 

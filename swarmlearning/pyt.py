@@ -61,7 +61,8 @@ class SwarmCallback:
             * ``model``: the ``torch.nn.Module`` (required);
             * ``totalEpochs``: for progress display;
             * ``nodeWeightage``: 1 to 100, this peer's weight in merges (1);
-            * ``mergeMethod``: ``mean`` (default), ``coordmedian``, ``geomedian``;
+            * ``mergeMethod``: ``mean`` (default), ``coordmedian``, ``geomedian``, ``normclip``,
+              or the ``x-...`` of a method that the SL nodes have;
             * ``checkinModelOnTrainEnd``: ``snapshot`` (default), ``active``, ``inactive``;
             * ``useAdaptiveSync``: let the swarm choose the interval; needs ``adsValData``;
             * ``adsValData``: a ``DataLoader`` of (input, target) on which merged models are

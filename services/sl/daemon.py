@@ -19,6 +19,7 @@ from services.sl.adapters.bridge import Bridge
 from services.sl.adapters.file_server import FileServer
 from services.sl.adapters.journal import Journal
 from services.sl.adapters.members import Members
+from services.sl.adapters.own_methods import load_methods
 from services.sl.adapters.peers import Peers
 from services.sl.adapters.store import Store
 from services.sl.node import VERSION, Node
@@ -37,6 +38,7 @@ async def serve(settings: SlSettings) -> None:
     identity = load_identity(settings, NodeKind.SL)
     request, response = settings.channels()
     uid = NodeId(settings.swarm_node_uid or uuid4().hex)
+    methods = load_methods(settings.sl_merge_methods)
     if notice := expiry_notice(identity):
         log.warning(notice)
     async with AsyncExitStack() as stack:
@@ -57,5 +59,5 @@ async def serve(settings: SlSettings) -> None:
         stack.callback(bridge.close)
         journal = Journal(settings.sl_journal_file, VERSION)
         stack.callback(journal.close)
-        tools = Tools(settings, uid, sn, store, members, peers, journal)
+        tools = Tools(settings, uid, sn, store, members, peers, journal, methods)
         await Node(tools, bridge).live()

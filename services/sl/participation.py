@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.common import logs
@@ -18,7 +19,7 @@ from services.sl.adapters.peers import Peers
 from services.sl.adapters.store import Store
 from services.sl.core import events as ev
 from services.sl.core.ending import FOREVER
-from services.sl.core.merge import method_named
+from services.sl.core.methods import Factory, method_named
 from services.sl.core.round import Training
 from services.sl.settings import SlSettings
 from services.sl.story import Story
@@ -51,6 +52,7 @@ class Tools:
     members: Members
     peers: Peers
     journal: Journal
+    methods: Mapping[str, Factory]
 
 
 class Participation:
@@ -69,7 +71,7 @@ class Participation:
         self.contract = terms.contract or DEFAULT_CONTRACT
         if not is_contract_name(self.contract):
             raise ProtocolError(f"{self.contract!r} cannot be the name of a training contract")
-        method_named(terms.merge_method)
+        method_named(terms.merge_method, tools.methods)
         self.training: Training | None = None
         """The round machine, once we are enrolled."""
         self._tools, self._ml, self._terms = tools, ml, terms
@@ -156,7 +158,8 @@ class Participation:
         training, tools = machine.training, self._tools
         executor = Executor(
             self.contract, training.generation, tools.uid, tools.sn, tools.store, tools.peers,
-            self._ml, self._events.put_nowait, group,
+            self._ml, self._events.put_nowait, group, tools.methods,
+            ram_intensive=tools.settings.sl_ram_intensive,
         )  # fmt: skip
         while not training.finished:
             event = await self._next_event(training.wake_at)

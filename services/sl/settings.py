@@ -66,6 +66,12 @@ class SlSettings(NodeSettings):
     """Ours: seconds that the others, once minPeers of them have closed, wait for our ML program.
     Not set: for ever; 0: the training ends at once (HPE's rule). Set it alike on all SLs."""
 
+    sl_ram_intensive: bool = True
+    """False: merge in small blocks, where the leader's memory is short. The merged model is the
+    same either way (HPE: the median methods merge layer by layer)."""
+    sl_merge_methods: str = ""
+    """Ours: merge methods of your own, ``x-name=module:Class, ...`` (``docs/merging.md``)."""
+
     def sns(self) -> list[str]:
         """API endpoints of the SN to start with.
 

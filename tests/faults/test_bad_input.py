@@ -126,7 +126,7 @@ def test_bad_variable_is_named(end_of, pki):
 
 @pytest.mark.swarm
 def test_a_merge_method_that_is_not_there_is_refused_with_the_known_ones(swarm, monkeypatch):
-    monkeypatch.setenv("CALLBACK", json.dumps({"mergeMethod": "geomedian"}))
+    monkeypatch.setenv("CALLBACK", json.dumps({"mergeMethod": "x-missing"}))
     run = swarm(3, "--min-peers", "1", nodes=1)
     result = run.result()
     assert result["exit_code"] == 1

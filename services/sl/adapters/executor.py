@@ -4,7 +4,7 @@ import asyncio
 import logging
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import assert_never
 
 from services.common import sn_api as api
@@ -18,11 +18,13 @@ from services.common.errors import (
 )
 from services.common.ids import NodeId
 from services.common.sn_client import SnClient
-from services.sl.adapters.merging import InputError, merge_files
+from services.sl.adapters.merging import InputError, MergedFile, merge_files
 from services.sl.adapters.ml import MlSession
 from services.sl.adapters.peers import Peers
 from services.sl.adapters.store import Store
 from services.sl.core import events as ev
+from services.sl.core.methods import METHODS, Factory
+from services.sl.core.outliers import Update
 
 log = logging.getLogger("swarm.round")
 
@@ -51,15 +53,19 @@ class Executor:
         ml: our ML program.
         emit: takes the events.
         group: owns the tasks.
+        methods: merge methods by name.
+        ram_intensive: merge in large blocks.
     """
 
     def __init__(
         self, contract: str, generation: int, me: NodeId, sn: SnClient, store: Store, peers: Peers,
         ml: MlSession, emit: Callable[[ev.Event], None], group: asyncio.TaskGroup,
+        methods: Mapping[str, Factory] = METHODS, *, ram_intensive: bool = True,
     ) -> None:  # fmt: skip
         self.contract, self.generation, self.me = contract, generation, me
         self.sn, self.store, self.peers, self.ml = sn, store, peers, ml
         self.emit, self.group = emit, group
+        self.methods, self.ram_intensive = methods, ram_intensive
         self._merge: asyncio.Task[None] | None = None
 
     def start(self, command: ev.Command) -> None:
@@ -168,25 +174,35 @@ class Executor:
             raise errors.exceptions[0] from errors
         if not any(fetch.result() for fetch in fetches):
             try:
-                model = await self._merged(command)
+                merged = await self._merged(command)
             except InputError as exc:
                 bad = command.inputs[exc.index].peer
                 log.warning("model of peer %.8s cannot be merged: %s", bad, exc)
                 self.emit(ev.InputFailed(command, bad, str(exc), time.monotonic()))
                 return
+            self._tell_outliers(command, merged.updates)
+            model = ev.Model(merged.digest, merged.size)
             await self._copy(command, model)
             log.info("merged %d models of round %d by %s in %.0f ms", len(command.inputs),
                      command.round, command.method, (time.monotonic() - began) * 1000)  # fmt: skip
             self.emit(ev.MergeFinished(command, model, time.monotonic()))
 
-    async def _merged(self, command: ev.Merge) -> ev.Model:
+    def _tell_outliers(self, command: ev.Merge, updates: Sequence[Update | None]) -> None:
+        for wanted, update in zip(command.inputs, updates, strict=True):
+            if update is not None and update.is_outlier:
+                log.warning(
+                    "the update of peer %.8s in round %d is large: norm %.4g, %.3g x the median",
+                    wanted.peer, command.round, update.norm, update.ratio,
+                )  # fmt: skip
+
+    async def _merged(self, command: ev.Merge) -> MergedFile:
         """The merge of inputs that are all in the store; raises as ``merge_files`` does."""
         base = command.base
-        digest, size = await merge_files(
+        return await merge_files(
             command.method, self.store, [(i.model.digest, i.weightage) for i in command.inputs],
-            base.digest if base is not None and self.store.has(base.digest) else None,
+            base.digest if base is not None else None,
+            methods=self.methods, ram_intensive=self.ram_intensive,
         )  # fmt: skip
-        return ev.Model(digest, size)
 
     async def _do_recompute(self, command: ev.Recompute) -> None:
         """Make the leader's merge once more, from the same files and by the same code."""
@@ -202,11 +218,12 @@ class Executor:
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from errors
         try:
-            model = await self._merged(merge)
+            merged = await self._merged(merge)
         except InputError as exc:
             log.warning("cannot attest the merge of round %d: the model of peer %.8s cannot be "
                         "merged: %s", merge.round, merge.inputs[exc.index].peer, exc)  # fmt: skip
         else:
+            model = ev.Model(merged.digest, merged.size)
             log.info("recomputed the merge of round %d: %.12s, in %.0f ms", merge.round,
                      model.digest, (time.monotonic() - began) * 1000)  # fmt: skip
         self.emit(ev.Recomputed(command, model, time.monotonic()))

@@ -1,12 +1,12 @@
 """Merges model files of the store into a new one, in a thread, block by block.
 
-Memory does not grow with the number of peers: one block of one input is in memory at a time. The
-files are read, not mapped, so they do not count as memory, and one that somebody shortens is an
-error and not the end of the process. The result is hashed while it is written.
+One block of all inputs is in memory at a time, whatever the size of the models. The files are read,
+not mapped, so they do not count as memory, and one that somebody shortens is an error and not the
+end of the process. The result is hashed while it is written.
 """
 
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -17,25 +17,36 @@ from services.common.errors import LayoutError
 from services.common.ids import Digest
 from services.sl.adapters.job import Stop, run_job
 from services.sl.adapters.store import Draft, ModelFile, Store
-from services.sl.core.mean import Array
+from services.sl.core.items import Array
 from services.sl.core.merge import (
-    BLOCK_ITEMS,
     Block,
-    InputError,
+    block_items,
     blocks,
+    compared,
     merge_block,
-    method_named,
     our_form,
     require_same_layout,
     shares,
+    survey,
 )
+from services.sl.core.method import InputError, MergeMethod, Piece
+from services.sl.core.methods import METHODS, Factory, method_named
+from services.sl.core.outliers import Update
 from swarmlearning.wire.digest import Digester
 from swarmlearning.wire.tensors import DTYPES, Layout, WireError, parse, write_header
 
-__all__ = ["InputError", "merge_files"]
+__all__ = ["InputError", "MergedFile", "merge_files"]
 
-WIDEST = 8
-"""Bytes of the widest item."""
+
+@dataclass(frozen=True, slots=True)
+class MergedFile:
+    """What a merge made."""
+
+    digest: Digest
+    size: int
+    """Bytes."""
+    updates: tuple[Update | None, ...]
+    """How each input's change compares; None for weightage 0 and where that cannot be told."""
 
 
 async def merge_files(
@@ -43,58 +54,72 @@ async def merge_files(
     store: Store,
     inputs: Sequence[tuple[Digest, int]],
     agreed: Digest | None = None,
-) -> tuple[Digest, int]:
+    *,
+    methods: Mapping[str, Factory] = METHODS,
+    ram_intensive: bool = True,
+) -> MergedFile:
     """Merge files of the store; the same inputs give the same file on any machine.
 
     Cancelling ends it within a block and leaves nothing behind.
 
     Args:
-        method: name of a merge method (``core.merge.METHODS``).
+        method: name of a merge method.
         store: has the inputs, gets the result.
         inputs: digest and node weightage of each model, in the order agreed on: by peer. Those of
             weightage 0 are not read; one at least must have more.
-        agreed: a file whose layout the inputs must have, e.g. the merged model of the round
-            before. Without it most of the inputs decide, and the first one where there is a tie.
-
-    Returns:
-        Digest and size (bytes) of the merged file.
+        agreed: the merged model of the round before, which the inputs were trained from: they must
+            have its layout, and some methods measure from it. Without it (first round) most of the
+            inputs decide on the layout, and the first one where there is a tie.
+        methods: those there are.
+        ram_intensive: work in large blocks. The result is the same either way.
 
     Raises:
         InputError: one input is no model file, has another layout than the others or values that
             are not finite; ``index`` says which one.
         ConfigError: there is no such method.
-        NotFoundError: an input is not in the store.
+        MethodError: the method is a user's, and failed.
+        NotFoundError: an input is not in the store, or the method needs ``agreed`` and that is not.
         StorageError: the disk is full or fails.
     """
-    return await run_job(None, partial(_merge_files, method, store, list(inputs), agreed))
+    merging = method_named(method, methods)
+    job = partial(_merge_files, merging, store, list(inputs), agreed, ram_intensive)
+    return await run_job(None, job)
 
 
 def _merge_files(
-    method: str,
-    store: Store,
-    inputs: Sequence[tuple[Digest, int]],
-    agreed: Digest | None,
-    stop: Stop,
-) -> tuple[Digest, int]:
-    merging = method_named(method)
+    merging: MergeMethod, store: Store, inputs: Sequence[tuple[Digest, int]],
+    agreed: Digest | None, ram_intensive: bool, stop: Stop,
+) -> MergedFile:  # fmt: skip
     active, weights = shares([weightage for _, weightage in inputs])
+    items = block_items(len(active), ram_intensive=ram_intensive)
+    if agreed is not None and not merging.uses_base and not store.has(agreed):
+        agreed = None
     with ExitStack() as stack:
         files = [stack.enter_context(store.open(inputs[index][0])) for index in active]
-        expected = _layout_in_store(store, agreed) if agreed else None
+        base = stack.enter_context(store.open(agreed)) if agreed else None
+        expected = _layout(base) if base else None
         try:
             layouts = [_input_layout(index, file) for index, file in enumerate(files)]
             layout = our_form(require_same_layout(layouts, expected))
             sections = [_Section(f, la.data_offset) for f, la in zip(files, layouts, strict=True)]
+            beneath = _Section(base, expected.data_offset) if base and expected else None
+            room = items * max((t.numpy.itemsize for t in layout.tensors), default=0)
+            source = _Source(sections, beneath, weights, room)
+            for _ in survey(merging, layout, source.read, items):
+                stop.check()
             with store.writer(layout.file_size) as draft:
-                output, memory = _Output(draft, layout), bytearray(BLOCK_ITEMS * WIDEST)
-                for block in blocks(layout):
+                output = _Output(draft, layout, room)
+                for block in blocks(layout, items):
                     stop.check()
-                    rows = _Rows(sections, block, memory)
-                    merge_block(merging, layout, block, rows, weights, output.room(block))
+                    piece = source.read(block, merging.uses_base)
+                    merge_block(merging, layout, block, piece, output.room(block))
                     output.add(block)
-                return output.commit(), layout.file_size
+                digest = output.commit()
+            found = compared(merging, layout, source.read, weights)
         except InputError as exc:
             raise InputError(active[exc.index], str(exc)) from exc
+    updates = dict(zip(active, found, strict=False))
+    return MergedFile(digest, layout.file_size, tuple(updates.get(i) for i in range(len(inputs))))
 
 
 def _input_layout(index: int, file: ModelFile) -> Layout:
@@ -104,11 +129,6 @@ def _input_layout(index: int, file: ModelFile) -> Layout:
     except (WireError, LayoutError) as exc:
         raise InputError(index, str(exc)) from exc
     return layout
-
-
-def _layout_in_store(store: Store, digest: Digest) -> Layout:
-    with store.open(digest) as file:
-        return _layout(file)
 
 
 def _layout(file: ModelFile) -> Layout:
@@ -126,27 +146,37 @@ class _Section:
     offset: int
 
 
-class _Rows:
-    """One block of every input; each is read when its turn comes."""
+class _Source:
+    """Reads one block of every input at a time, always into the same memory."""
 
-    def __init__(self, sections: Sequence[_Section], block: Block, memory: bytearray) -> None:
-        self._sections, self._begin = sections, block.begin
-        self._view = memoryview(memory)[: block.end - block.begin]
-        self._row = np.frombuffer(memory, DTYPES[block.dtype], block.count)
+    def __init__(
+        self, sections: Sequence[_Section], base: _Section | None, weights: Sequence[int],
+        room: int,
+    ) -> None:  # fmt: skip
+        self._sections, self._base, self._weights = sections, base, weights
+        self._rooms = [bytearray(room) for _ in sections]
+        self._base_room = bytearray(room if base else 0)
 
-    def __iter__(self) -> Iterator[Array]:
-        for section in self._sections:
-            section.file.read_into(self._view, section.offset + self._begin)
-            yield self._row
+    def read(self, block: Block, with_base: bool) -> Piece:
+        rows = [_row(s, block, room) for s, room in zip(self._sections, self._rooms, strict=True)]
+        wanted = self._base if with_base else None
+        base = _row(wanted, block, self._base_room) if wanted else None
+        return Piece(block.dtype, rows, self._weights, base)
+
+
+def _row(section: _Section, block: Block, room: bytearray) -> Array:
+    view = memoryview(room)[: block.end - block.begin]
+    section.file.read_into(view, section.offset + block.begin)
+    return np.frombuffer(view.toreadonly(), DTYPES[block.dtype], block.count)
 
 
 class _Output:
     """The merged file while it is written."""
 
-    def __init__(self, draft: Draft, layout: Layout) -> None:
+    def __init__(self, draft: Draft, layout: Layout, room: int) -> None:
         self._draft = draft
         self._digester = Digester()
-        self._block = bytearray(BLOCK_ITEMS * WIDEST)
+        self._block = bytearray(room)
         header = bytearray(layout.data_offset)
         write_header(header, layout)
         self._write(memoryview(header))

@@ -2,13 +2,7 @@
 
 The same inputs in the same order give the same bytes on any machine, so that anybody who holds the
 files can recompute a merge. A model is merged as its flat data section, in blocks, never tensor by
-tensor; memory does not grow with the number of peers. To add a method, write a :class:`MergeMethod`
-and register it in :data:`METHODS`.
-
-==========  ====================================================================================
-``mean``    weighted mean, sum(W_i * X_i) / sum(W_i): FedAvg (McMahan et al. 2017,
-            arXiv:1602.05629); HPE's default
-==========  ====================================================================================
+tensor; memory does not grow with the size of the model. ``methods`` lists the methods.
 
 Weightages are first divided by their greatest common divisor, so only their ratios count. An input
 of weightage 0 has no part in the merge and is never read.
@@ -17,52 +11,29 @@ of weightage 0 has no part in the merge and is never read.
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
-from services.common.errors import ConfigError, LayoutError
-from services.sl.core.mean import Array, Mean
+from services.common.errors import LayoutError
+from services.sl.core.items import FLOATS, Array, finite
+from services.sl.core.method import InputError, MergeMethod, MethodError, Piece
+from services.sl.core.methods import METHODS, Factory, method_named
+from services.sl.core.outliers import SAMPLES, Update, sampled_norms, updates
+from services.sl.core.spread import PANEL
 from swarmlearning.wire.digest import Buffer
 from swarmlearning.wire.tensors import DTYPES, Layout, Tensor, arrange
 
 BLOCK_ITEMS = 32 * 1024
-"""Items merged at a time: the float64 sums of a block stay in a core's cache."""
+"""Most items merged at a time: the float64 sums of a block stay in a core's cache."""
+_ALL_ITEMS = 256 * 1024
+"""Items of all inputs together in a block, if that leaves each one enough to be quick with."""
 
-
-class InputError(LayoutError):
-    """One input must not be merged; the others may be all right.
-
-    Args:
-        index: its position in the inputs.
-        message: what is wrong with it.
-    """
-
-    def __init__(self, index: int, message: str) -> None:
-        super().__init__(message)
-        self.index = index
-
-
-class MergeMethod(Protocol):
-    """Merges one block of all inputs."""
-
-    def __call__(
-        self, dtype: str, rows: Iterable[Array], weights: Sequence[int], out: Array
-    ) -> None:
-        """Write the merged block into ``out``.
-
-        Args:
-            dtype: of the tensors, a key of ``wire.tensors.DTYPES``; BF16 items are bit patterns.
-            rows: the inputs' items, one 1-d array per input. May be iterated again; an array is
-                valid only until the next one is taken. Not to be written to.
-            weights: positive, without a common divisor; as many as rows.
-            out: 1-d, of the rows' numpy dtype.
-
-        Raises:
-            FloatingPointError: an item of some input is not finite.
-        """
+Read = Callable[["Block", bool], Piece]
+"""Gives the inputs' items of a block, and the base's where the flag says so; valid until the next
+call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +50,20 @@ class Block:
     def end(self) -> int:
         """One past the last byte."""
         return self.begin + self.count * DTYPES[self.dtype].itemsize
+
+
+def block_items(inputs: int, *, ram_intensive: bool = True) -> int:
+    """How many items of each input to merge at a time.
+
+    Always a multiple of ``spread.PANEL``, so that the result does not depend on it.
+
+    Args:
+        inputs: how many there are.
+        ram_intensive: False where memory is short.
+    """
+    if not ram_intensive:
+        return PANEL
+    return max(PANEL, min(BLOCK_ITEMS, _ALL_ITEMS // inputs // PANEL * PANEL))
 
 
 def blocks(layout: Layout, items: int = BLOCK_ITEMS) -> Iterator[Block]:
@@ -106,26 +91,11 @@ def _runs(tensors: Sequence[Tensor]) -> Iterator[tuple[str, int, int]]:
         yield first.dtype, first.begin, count
 
 
-def method_named(name: str) -> MergeMethod:
-    """A new instance of the merge method that users call ``name``.
-
-    Raises:
-        ConfigError: there is none; the message names those there are.
-    """
-    try:
-        return METHODS[name]()
-    except KeyError:
-        known = ", ".join(sorted(METHODS))
-        raise ConfigError(f"unknown merge method {name!r}; known: {known}") from None
-
-
 def merge(
-    method: str,
-    layout: Layout,
-    inputs: Sequence[Buffer],
-    weightages: Sequence[int],
-    output: Buffer,
-) -> None:
+    method: str, layout: Layout, inputs: Sequence[Buffer], weightages: Sequence[int],
+    output: Buffer, base: Buffer | None = None, *,
+    methods: Mapping[str, Factory] = METHODS, items: int = 0,
+) -> list[Update]:  # fmt: skip
     """Merge whole data sections in memory.
 
     Args:
@@ -134,19 +104,100 @@ def merge(
         inputs: data sections, in the order agreed on (by peer).
         weightages: one per input, 0 or more; at least one above 0.
         output: writable, ``layout.data_size`` bytes.
+        base: data section of the merged model of the round before.
+        methods: those there are.
+        items: most items in a block, a multiple of ``spread.PANEL``; 0: as suits the inputs.
+
+    Returns:
+        How each input of weightage above 0 compares; empty where that cannot be told.
 
     Raises:
-        InputError: an input holds values that are not finite; says which one.
-        ConfigError: see :func:`method_named`.
+        InputError: an input holds values that are not finite, or that this method cannot merge;
+            says which one.
+        ConfigError: see ``methods.method_named``.
+        MethodError: a method of the user's failed.
     """
-    merging = method_named(method)
+    merging = method_named(method, methods)
     active, weights = shares(weightages)
-    for block in blocks(layout):
-        rows = [_items(inputs[index], block) for index in active]
-        try:
-            merge_block(merging, layout, block, rows, weights, _items(output, block))
-        except InputError as exc:
-            raise InputError(active[exc.index], str(exc)) from None
+    items = items or block_items(len(active))
+
+    def read(block: Block, with_base: bool) -> Piece:
+        row = _items(base, block) if with_base and base is not None else None
+        return Piece(block.dtype, [_items(inputs[i], block) for i in active], weights, row)
+
+    try:
+        for _ in survey(merging, layout, read, items):
+            pass
+        for block in blocks(layout, items):
+            piece = read(block, merging.uses_base)
+            merge_block(merging, layout, block, piece, _items(output, block))
+    except InputError as exc:
+        raise InputError(active[exc.index], str(exc)) from None
+    return compared(merging, layout, read, weights)
+
+
+def survey(method: MergeMethod, layout: Layout, read: Read, items: int) -> Iterator[Block]:
+    """Show a method that needs it the whole models, block by block (those are returned).
+
+    Raises:
+        InputError: see :func:`merge_block`.
+    """
+    if method.two_pass:
+        for block in blocks(layout, items):
+            piece = read(block, method.uses_base)
+            with _naming_the_input(method, layout, block, piece):
+                method.survey(piece)
+            yield block
+
+
+def merge_block(
+    method: MergeMethod, layout: Layout, block: Block, piece: Piece, out: Array
+) -> None:
+    """Merge one block into ``out``.
+
+    Raises:
+        InputError: a row holds items that are not finite, or that the method cannot merge;
+            ``index`` is the row's.
+        MethodError: the method is a user's, and failed.
+    """
+    with _naming_the_input(method, layout, block, piece):
+        method(piece, out)
+
+
+@contextmanager
+def _naming_the_input(
+    method: MergeMethod, layout: Layout, block: Block, piece: Piece
+) -> Iterator[None]:
+    """See that no method gets items that are not finite, and whose fault it is if it does."""
+    try:
+        if not method.finds_not_finite:
+            _require_finite(layout, block, piece)
+        yield
+    except FloatingPointError as exc:
+        _require_finite(layout, block, piece)
+        raise MethodError(f"the merge method does not give finite values: {exc}") from exc
+
+
+def _require_finite(layout: Layout, block: Block, piece: Piece) -> None:
+    for index, row in enumerate(piece.rows):
+        good = finite(block.dtype, row)
+        if not good.all():
+            name = _tensor_at(layout, block, int(np.argmin(good))).name
+            raise InputError(index, f"tensor {name!r} holds values that are not finite")
+
+
+def compared(
+    method: MergeMethod, layout: Layout, read: Read, weights: Sequence[int]
+) -> list[Update]:
+    """How large each input's update is, as the method measured it, or in a few blocks."""
+    norms = method.update_norms() or sampled_norms(read(block, True) for block in _samples(layout))
+    return updates(norms, weights)
+
+
+def _samples(layout: Layout) -> list[Block]:
+    """Some blocks of floats, evenly spread."""
+    floats = [block for block in blocks(layout, PANEL) if block.dtype in FLOATS]
+    return floats[:: -(-len(floats) // SAMPLES) or 1]
 
 
 def shares(weightages: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -158,32 +209,6 @@ def shares(weightages: Sequence[int]) -> tuple[list[int], list[int]]:
     return active, [weightages[index] // divisor for index in active]
 
 
-def merge_block(
-    method: MergeMethod,
-    layout: Layout,
-    block: Block,
-    rows: Iterable[Array],
-    weights: Sequence[int],
-    out: Array,
-) -> None:
-    """Merge one block; arguments as for :class:`MergeMethod`.
-
-    Raises:
-        InputError: a row holds items that are not finite; ``index`` is the row's.
-    """
-    try:
-        method(block.dtype, rows, weights, out)
-    except FloatingPointError:
-        for index, row in enumerate(rows):
-            bad = np.flatnonzero(~_finite(block.dtype, row))
-            if bad.size:
-                name = _tensor_at(layout, block, int(bad[0])).name
-                raise InputError(
-                    index, f"tensor {name!r} holds values that are not finite"
-                ) from None
-        raise
-
-
 def check_finite(layout: Layout, data: Buffer) -> None:
     """Check that all floating point values of a data section are finite.
 
@@ -191,9 +216,9 @@ def check_finite(layout: Layout, data: Buffer) -> None:
         LayoutError: some are not; names the first tensor.
     """
     for block in blocks(layout):
-        bad = np.flatnonzero(~_finite(block.dtype, _items(data, block)))
-        if bad.size:
-            name = _tensor_at(layout, block, int(bad[0])).name
+        good = finite(block.dtype, _items(data, block))
+        if not good.all():
+            name = _tensor_at(layout, block, int(np.argmin(good))).name
             raise LayoutError(f"tensor {name!r} holds values that are not finite")
 
 
@@ -254,19 +279,6 @@ def _items(section: Buffer, block: Block) -> Array:
     return np.frombuffer(section, DTYPES[block.dtype], block.count, block.begin)
 
 
-def _finite(dtype: str, row: Array) -> Array:
-    if dtype == "BF16":
-        good: Array = (row & 0x7F80) != 0x7F80
-    else:
-        good = np.isfinite(row)
-    return good
-
-
 def _tensor_at(layout: Layout, block: Block, item: int) -> Tensor:
     place = block.begin + item * DTYPES[block.dtype].itemsize
     return layout.tensors[bisect_right(layout.tensors, place, key=lambda t: t.begin) - 1]
-
-
-METHODS: dict[str, Callable[[], MergeMethod]] = {"mean": Mean}
-"""Makes a merge method, by the name that users give (``mergeMethod``). One per merge: it may keep
-working memory between blocks."""

@@ -2,13 +2,13 @@ import logging
 
 import pytest
 
-from swarmlearning._options import CheckinModel, SLMergeMethod, describe, parse
+from swarmlearning._options import CheckinModel, OwnMergeMethod, SLMergeMethod, describe, parse
 from swarmlearning.errors import SwarmError
 
 PLATFORM = ("model", "lossFunction")
 log = logging.getLogger("test.options")
 CHECKIN = "Allowed values: ['inactive', 'active', 'snapshot']"
-MERGE = "Allowed values: ['mean', 'coordmedian', 'geomedian']"
+MERGE = "Allowed values: ['mean', 'coordmedian', 'geomedian', 'normclip', 'x-...']"
 WEIGHTAGE = "Node weightage should be a number between 1-100. Provided value: "
 ADAPTIVE = (
     "For adaptive sync, valid adsValData is mandatory and a positive adsValBatchSize if applicable"
@@ -43,6 +43,8 @@ def test_defaults_are_hpes():
         ({"nodeWeightage": 33.7}, "weightage", 33),
         ({"nodeWeightage": "100"}, "weightage", 100),
         ({"mergeMethod": "GeoMedian"}, "merge_method", SLMergeMethod.geomedian),
+        ({"mergeMethod": "normclip"}, "merge_method", SLMergeMethod.normclip),
+        ({"mergeMethod": "X-Trimmed_2"}, "merge_method", OwnMergeMethod("x-trimmed_2")),
         ({"useAdaptiveSync": 1, "adsValData": [0]}, "adaptive", True),
         ({"adsValBatchSize": "anything"}, "val_batch_size", "anything"),
         ({"adsValBatch_size": 32}, "val_batch_size", 32),
@@ -92,6 +94,9 @@ def test_accepted_values(kwargs, field, value, caplog):
         ({"nodeWeightage": "heavy"}, WEIGHTAGE + "heavy"),
         ({"nodeWeightage": None}, WEIGHTAGE + "None"),
         ({"mergeMethod": "Median"}, f"Invalid value mergeMethod: median. {MERGE}"),
+        ({"mergeMethod": "x-"}, f"Invalid value mergeMethod: x-. {MERGE}"),
+        ({"mergeMethod": "x-..."}, f"Invalid value mergeMethod: x-.... {MERGE}"),
+        ({"mergeMethod": f"x-{'a' * 30}"}, f"Invalid value mergeMethod: x-{'a' * 30}. {MERGE}"),
         ({"mergeMethod": None}, f"Invalid value mergeMethod: none. {MERGE}"),
         ({"useAdaptiveSync": True}, ADAPTIVE),
     ],
@@ -156,6 +161,16 @@ def test_the_parameters_are_logged_as_hpe_does(caplog):
         "nodeWeightage = 1",
         "mergeMethod = SLMergeMethod.mean",
     ]
+
+
+@pytest.mark.parametrize(
+    ("method", "line"),
+    [("normclip", "mergeMethod = SLMergeMethod.normclip"), ("x-mine", "mergeMethod = x-mine")],
+)
+def test_a_method_of_ones_own_is_logged_by_its_name(method, line, caplog):
+    caplog.set_level("INFO")
+    describe(parsed(mergeMethod=method), log)
+    assert line in caplog.messages
 
 
 def test_missing_epochs_make_a_banner_of_four_lines(caplog):

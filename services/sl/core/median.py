@@ -1,0 +1,190 @@
+"""The weighted median of one block of parameters, coordinate by coordinate.
+
+Sorted by value, with W the sum of all weights: the smallest value up to which the weights sum to
+W/2 or more; where they sum to exactly W/2, the mean of this value and the next. With equal weights
+that is the middle value, or the mean of the two middle ones. The mean is rounded once, to nearest
+even, in the tensor's dtype, integers and booleans included. A zero is +0.
+
+Equal weights take a sorting network of ``minimum`` and ``maximum`` over whole blocks, from which
+everything that the middle does not depend on is struck out. Other weights take rank counting: for
+each pair of inputs one comparison tells which comes first. Neither calculates with the values, so
+nothing depends on the machine.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from services.sl.core.items import Array, round_into, widened
+from services.sl.core.method import OnePass, Piece
+from swarmlearning.wire.tensors import DTYPES
+
+_HALVES = ("F16", "BF16")
+
+
+class CoordMedian(OnePass):
+    """Weighted coordinate-wise median; keeps its working memory from block to block."""
+
+    def __init__(self) -> None:
+        self._memory = np.empty((0, 0), np.uint8)
+
+    def __call__(self, piece: Piece, out: Array) -> None:
+        """Write the median of the rows into ``out``; see ``method.MergeMethod``."""
+        rows, weights = piece.rows, piece.weights
+        if len(rows) == 1:
+            np.copyto(out, rows[0])
+            return
+        keys = [_key(piece.dtype, row) for row in rows]
+        low, high = self._middle(keys, weights)
+        if piece.dtype in _HALVES:
+            _merge_halves(piece.dtype, low, high, out)
+        elif piece.dtype == "BOOL":
+            np.not_equal(_integer_mean(low, high), 0, out=out)
+        elif out.dtype.kind == "f":
+            _float_mean(low, high, out)
+        else:
+            out[:] = _integer_mean(low, high)
+
+    def _middle(self, keys: Sequence[Array], weights: Sequence[int]) -> tuple[Array, Array]:
+        """Lower and upper median of each coordinate; valid until the next call."""
+        if max(weights) == min(weights):
+            return self._by_network(keys)
+        return self._by_rank(keys, weights)
+
+    def _by_network(self, keys: Sequence[Array]) -> tuple[Array, Array]:
+        free = self._lines(len(keys) + 1, keys[0])
+        lines = list(keys)
+        own: list[Array | None] = [None] * len(keys)
+        for i, j, keep_i, keep_j in network(len(keys)):
+            one, other = lines[i], lines[j]
+            if keep_i:
+                lines[i] = free.pop()
+                np.minimum(one, other, out=lines[i])
+            if keep_j:
+                mine = own[j]
+                lines[j] = free.pop() if mine is None else mine
+                np.maximum(one, other, out=lines[j])
+                own[j] = lines[j]
+            spent = own[i]
+            if spent is not None:
+                free.append(spent)
+            own[i] = lines[i] if keep_i else None
+        return lines[(len(keys) - 1) // 2], lines[len(keys) // 2]
+
+    def _by_rank(self, keys: Sequence[Array], weights: Sequence[int]) -> tuple[Array, Array]:
+        """Per input, the weights up to and including it, in the order of (value, position)."""
+        total = sum(weights)
+        kind = np.min_scalar_type(2 * total)
+        items, pulls = np.stack(keys), np.array(weights, kind)[:, None]
+        ranks = np.empty(items.shape, kind)
+        ranks[:] = np.cumsum(pulls, axis=0, dtype=kind)
+        for i in range(len(keys) - 1):
+            before = np.less(items[i + 1 :], items[i]).astype(kind)  # whose place is before i's
+            ranks[i] += np.add.reduce(before * pulls[i + 1 :], axis=0, dtype=kind)
+            before *= pulls[i]
+            ranks[i + 1 :] -= before
+        low, high, *_ = self._lines(2, keys[0])
+        _pick(items, pulls, ranks, (total + 1) // 2, low)
+        if total % 2:
+            return low, low
+        _pick(items, pulls, ranks, total // 2 + 1, high)
+        return low, high
+
+    def _lines(self, count: int, like: Array) -> list[Array]:
+        """Working memory for ``count`` arrays like ``like``."""
+        if self._memory.shape[0] < count or self._memory.shape[1] < like.nbytes:
+            self._memory = np.empty((count, like.nbytes), np.uint8)
+        return [line[: like.nbytes].view(like.dtype) for line in self._memory]
+
+
+@lru_cache(maxsize=64)
+def network(count: int) -> tuple[tuple[int, int, bool, bool], ...]:
+    """Comparators that bring the middle of ``count`` lines to its place.
+
+    Batcher's odd-even merge sort (Knuth, TAOCP 3, 5.2.2M), without what the middle does not need.
+
+    Returns:
+        (i, j, whether line i = the smaller is needed, whether line j = the larger is), in order.
+    """
+    pairs, size = [], 1
+    while size < count:
+        step = size
+        while step:
+            for start in range(step % size, count - step, 2 * step):
+                for i in range(start, min(start + step, count - step)):
+                    if i // (2 * size) == (i + step) // (2 * size):
+                        pairs.append((i, i + step))
+            step //= 2
+        size *= 2
+    wanted = {(count - 1) // 2, count // 2}
+    kept = []
+    for i, j in reversed(pairs):
+        if i in wanted or j in wanted:
+            kept.append((i, j, i in wanted, j in wanted))
+            wanted |= {i, j}
+    return tuple(reversed(kept))
+
+
+def _pick(items: Array, pulls: Array, ranks: Array, target: int, out: Array) -> None:
+    """Where the ``target``-th unit of weight falls: the one i with rank - weight < target <= rank.
+
+    In unsigned arithmetic, rank - target < weight says both.
+    """
+    hits = ranks - ranks.dtype.type(target) < pulls
+    for row, hit in zip(items, hits, strict=True):
+        np.copyto(out, row, where=hit)
+
+
+def _key(dtype: str, row: Array) -> Array:
+    """Items that ``minimum`` orders by value and quickly.
+
+    Half precision as integers: bit patterns, of which the negative ones are turned round.
+    """
+    if dtype == "BOOL":
+        truth: Array = row.view(np.uint8) != 0
+        return truth.view(np.uint8)
+    return _turned(row.view("<i2")) if dtype in _HALVES else row
+
+
+def _turned(bits: Array) -> Array:
+    """Bit patterns of half precision as integers of the same order, and back."""
+    turned: Array = bits ^ ((bits >> 15) & 0x7FFF)
+    return turned
+
+
+def _merge_halves(dtype: str, low: Array, high: Array, out: Array) -> None:
+    if low is high:
+        bits = _turned(low)
+        bits[bits == -0x8000] = 0
+        out[:] = bits.view(out.dtype)
+        return
+    one, other = (_half_values(dtype, keys) for keys in (low, high))
+    round_into(out, dtype, (one + other) * 0.5 + 0.0)
+
+
+def _half_values(dtype: str, keys: Array) -> Array:
+    values: Array = widened(dtype, _turned(keys).view(DTYPES[dtype])).astype(np.float64)
+    return values
+
+
+def _float_mean(low: Array, high: Array, out: Array) -> None:
+    """(low + high) / 2: halving is exact, or else the sum was, so this rounds once."""
+    if low is high:
+        np.add(low, 0, out=out)
+        return
+    with np.errstate(over="ignore"):
+        np.add(low, high, out=out)
+    np.multiply(out, out.dtype.type(0.5), out=out)
+    if not np.isfinite(out).all():
+        np.add(low * out.dtype.type(0.5), high * out.dtype.type(0.5), out=out)
+    np.add(out, 0, out=out)
+
+
+def _integer_mean(low: Array, high: Array) -> Array:
+    """(low + high) / 2 without overflow, a half to even."""
+    if low is high:
+        return low
+    floor: Array = (low & high) + ((low ^ high) >> 1)
+    floor += (low ^ high) & floor & 1
+    return floor
