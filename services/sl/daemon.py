@@ -27,6 +27,7 @@ from services.common.sn_client import SnClient
 from services.common.tls import expiry_notice, load_identity
 from services.sl.adapters.bridge import Bridge
 from services.sl.adapters.executor import Executor
+from services.sl.adapters.file_connection import Limits
 from services.sl.adapters.file_server import FileServer
 from services.sl.adapters.members import Members
 from services.sl.adapters.ml import MlSession
@@ -73,9 +74,11 @@ async def serve(settings: SlSettings) -> None:
         sn = SnClient(identity, settings.sns(), patience)
         stack.push_async_callback(sn.close)
         store, members = Store(settings.sl_store_dir), Members()
-        server = FileServer(sock, identity, store, members.may_read, members.may_copy)
+        pack_below = settings.sl_model_params_compression_threshold_mb * 1_000_000
+        limits = Limits(pack_below=pack_below)
+        server = FileServer(sock, identity, store, members.may_read, members.may_copy, limits)
         await stack.enter_async_context(server)
-        peers = await stack.enter_async_context(Peers(identity))
+        peers = await stack.enter_async_context(Peers(identity, pack_below=pack_below))
         bridge = Bridge(request, response, settings.sl_weights_dir)
         stack.callback(bridge.close)
         node = _Node(settings, uid, sn, store, members, peers, bridge)
