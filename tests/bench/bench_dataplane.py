@@ -38,15 +38,18 @@ SPAWN = multiprocessing.get_context("spawn")
 
 def serve_raw(sock: socket.socket, identity: Identity, size: int, ready: Connection) -> None:
     """The floor: any byte from the client is answered with ``size`` bytes from memory."""
-    context = identity.server_context()
     payload = memoryview(np.random.default_rng(0).bytes(size))
     sock.listen()
     ready.send(True)
-    plain, _ = sock.accept()
+    answer_raw(sock.accept()[0], identity, payload)
+
+
+def answer_raw(plain: socket.socket, identity: Identity, payload: memoryview) -> None:
+    """Serve one connection of the floor."""
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    with context.wrap_socket(plain, server_side=True) as tls:
+    with identity.server_context().wrap_socket(plain, server_side=True) as tls:
         while tls.recv(1):
-            for at in range(0, size, 1 << 18):
+            for at in range(0, len(payload), 1 << 18):
                 tls.sendall(payload[at : at + (1 << 18)])
 
 
