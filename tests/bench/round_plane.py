@@ -6,6 +6,7 @@ The same steps exist three times: ours, ``naive`` and the floor (copies, raw TLS
 
 import asyncio
 import multiprocessing
+import os
 import socket
 import threading
 from collections.abc import Callable
@@ -200,6 +201,14 @@ class Plane:
         process.start()
         self._processes.append(process)
         self._controls.append(ours)
+
+    def cpu_s(self) -> float:
+        """CPU seconds that all nodes' processes used so far."""
+        ticks = 0
+        for process in self._processes:
+            words = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(words[11]) + int(words[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def __enter__(self) -> "Plane":
         return self
