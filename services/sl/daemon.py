@@ -16,6 +16,7 @@ from services.common.rest import listen
 from services.common.sn_client import SnClient
 from services.common.tls import expiry_notice, load_identity
 from services.sl.adapters.bridge import Bridge
+from services.sl.adapters.file_connection import Limits
 from services.sl.adapters.file_server import FileServer
 from services.sl.adapters.journal import Journal
 from services.sl.adapters.members import Members
@@ -51,7 +52,9 @@ async def serve(settings: SlSettings) -> None:
         sn = SnClient(identity, settings.sns(), patience)
         stack.push_async_callback(sn.close)
         store, members = Store(settings.sl_store_dir), Members()
-        server = FileServer(sock, identity, store, members.may_read, members.may_copy)
+        pack_below = settings.sl_model_params_compression_threshold_mb * 1_000_000
+        limits = Limits(pack_below=pack_below)
+        server = FileServer(sock, identity, store, members.may_read, members.may_copy, limits)
         await stack.enter_async_context(server)
         peers = await stack.enter_async_context(Peers(identity))
         limit = settings.sl_max_message_mb * 1024 * 1024

@@ -46,6 +46,9 @@ class SlSettings(NodeSettings):
     """Ours: where to write how the training ended (JSON)."""
     sl_journal_file: Path | None = None
     """Ours: where to write each event and command of the rounds, for ``services.sl.replay``."""
+    sl_model_params_compression_threshold_mb: int = Field(250, ge=0, le=1_000_000)
+    """Model files smaller than this many megabytes are packed for a transfer, where the link is so
+    slow that it pays; 0: never."""
 
     sl_log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""

@@ -3,15 +3,19 @@
 import asyncio
 import json
 import logging
-import ssl
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from services.common.errors import ForbiddenError, NotFoundError, StorageError, SwarmError
 from services.common.ids import Digest, NodeKind
 from services.common.tls import PeerCertificate
+from services.sl.adapters.intake import Intake
+from services.sl.adapters.job import Stop, run_job
 from services.sl.adapters.store import ModelFile, Store
+from services.sl.adapters.tls_stream import TlsStream
 from services.sl.core.file_request import (
     MAX_HEAD,
     FileRequest,
@@ -21,21 +25,23 @@ from services.sl.core.file_request import (
     parse_request,
     span_of,
 )
-from swarmlearning.wire.digest import Digester
+from services.sl.core.packing import CODING, Packer
+from swarmlearning.wire.digest import CHUNK
 
 log = logging.getLogger("swarm.sl.fileserver")
 
 SLICE = 256 * 1024
 """Bytes read, encrypted and sent at a time."""
 
-SEND_BUFFER = 1024 * 1024
-"""Encrypted bytes that may wait to be sent; keeps the network busy while the next are read."""
+GOODBYE_SECONDS = 2.0
+"""How long a closing connection may take to say goodbye."""
 
 MayRead = Callable[[PeerCertificate], bool]
 """Whether the holder of a certificate may download model files."""
 MayCopy = Callable[[PeerCertificate, Digest, int], bool]
 """Whether it may leave a file of this digest and size (bytes) with us."""
 
+_END = b"\r\n\r\n"
 _KEEP_OPEN = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE})
 
 
@@ -55,6 +61,8 @@ class Limits:
     """Longest pause between two requests: rounds may be minutes apart."""
     stall_s: float = 20.0
     """Longest time without progress in a transfer: 256 KiB one way, anything the other."""
+    pack_below: int = 0
+    """Files smaller than this (bytes) are packed for clients that ask for it; 0: none."""
 
 
 @dataclass(slots=True)
@@ -71,59 +79,67 @@ class Traffic:
     files_sent: int = 0
     """Answers to GET, ranges included."""
     bytes_sent: int = 0
+    """Bodies of those answers, as given to TLS."""
     copies_taken: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def sent(self, count: int) -> None:
+        """Count bytes of a body; any thread may."""
+        with self._lock:
+            self.bytes_sent += count
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """Whose threads a connection uses."""
+
+    transfers: Executor
+    """One for each transfer under way."""
+    helpers: Executor
+    """Hash and write what arrives."""
 
 
 class FileConnection:
     """Answers the requests of one client, one after another.
 
     Args:
-        reader: from the client.
-        writer: to the client.
+        stream: to the client, after the handshake.
         certificate: the client's.
         store: the files.
         may_read: asked at each download.
         may_copy: asked at each upload.
         limits: what the client may use up.
         traffic: counted up.
+        threads: for the bodies.
     """
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
-        certificate: PeerCertificate, store: Store, may_read: MayRead, may_copy: MayCopy,
-        limits: Limits, traffic: Traffic,
+        self, stream: TlsStream, certificate: PeerCertificate, store: Store, may_read: MayRead,
+        may_copy: MayCopy, limits: Limits, traffic: Traffic, threads: Threads,
     ) -> None:  # fmt: skip
-        self._reader, self._writer = reader, writer
-        writer.transport.set_write_buffer_limits(high=SEND_BUFFER)
-        self.certificate = certificate
+        self.stream, self.certificate = stream, certificate
         self._store, self._may_read, self._may_copy = store, may_read, may_copy
-        self._limits, self._traffic = limits, traffic
+        self._limits, self._traffic, self._threads = limits, traffic, threads
         self.idle_since: float | None = None
         """Loop time since when it waits for a further request; None while it serves one."""
 
     async def serve(self) -> None:
-        """Serve until the client leaves, breaks the rules or is too slow; then close."""
+        """Serve until the client leaves, breaks the rules or is too slow; then say goodbye."""
         try:
             first = True
             while await self._serve_one(first):
                 first = False
-            await self._close()
+            await self.stream.goodbye(GOODBYE_SECONDS)
         except TimeoutError:
             self._traffic.cut += 1
             log.info("%s was too slow: connection closed", self.certificate.common_name)
-        except (ssl.SSLError, OSError, EOFError) as exc:
+        except (OSError, EOFError) as exc:
             log.debug("%s is gone: %s", self.certificate.common_name, exc)
-        finally:
-            self._writer.transport.abort()
 
     async def refuse(self, error: SwarmError) -> None:
         """Answer with an error as problem+json (RFC 9457)."""
         await self._refuse(error, head_only=False, close=True)
-        await self._close()
-
-    async def _close(self) -> None:
-        self._writer.close()
-        await self._writer.wait_closed()
+        await self.stream.goodbye(GOODBYE_SECONDS)
 
     async def _serve_one(self, first: bool) -> bool:
         """Serve one request; whether another may follow."""
@@ -150,18 +166,23 @@ class FileConnection:
         """
         self.idle_since = asyncio.get_running_loop().time()
         async with asyncio.timeout(self._limits.head_s if first else self._limits.idle_s):
-            begun = await self._reader.read(1)
+            text = await self.stream.read()
         self.idle_since = None
-        if not begun:
+        if not text:
             return b""
-        try:
-            async with asyncio.timeout(self._limits.head_s):
-                head = begun + await self._reader.readuntil(b"\r\n\r\n")
-        except asyncio.LimitOverrunError:
-            head = b""
-        if not head or len(head) > MAX_HEAD:
-            raise RequestError(431, f"request heads end after {MAX_HEAD} bytes", "head-too-long")
-        return head
+        async with asyncio.timeout(self._limits.head_s):
+            while _END not in text[:MAX_HEAD]:
+                if len(text) >= MAX_HEAD:
+                    raise RequestError(
+                        431, f"request heads end after {MAX_HEAD} bytes", "head-too-long"
+                    )
+                piece = await self.stream.read()
+                if not piece:
+                    raise EOFError("the request was cut")
+                text += piece
+        end = text.index(_END) + len(_END)
+        self.stream.unread(text[end:])
+        return text[:end]
 
     # --- downloads
 
@@ -174,16 +195,26 @@ class FileConnection:
         with await self._opened(request.digest) as model:
             span = span_of(request.span, model.size)
             begin, end = span or (0, model.size)
+            packed = CODING in request.accepts and model.size < self._limits.pack_below
             fields = [
-                f"Content-Length: {end - begin}", "Content-Type: application/octet-stream",
-                "Accept-Ranges: bytes", f"ETag: {etag(request.digest)}",
+                "Content-Type: application/octet-stream", "Accept-Ranges: bytes",
+                f"ETag: {etag(request.digest)}",
             ]  # fmt: skip
+            place = f"bytes {begin}-{end - 1}/{model.size}"
+            if packed:
+                fields += ["Transfer-Encoding: chunked", f"Content-Encoding: {CODING}"]
+                fields.append(f"Model-Range: {place}")
+            else:
+                fields.append(f"Content-Length: {end - begin}")
             if span:
-                fields.append(f"Content-Range: bytes {begin}-{end - 1}/{model.size}")
-            self._answer(206 if span else 200, fields, request.close)
-            if request.method is Method.GET:
-                await self._send(model, begin, end)
-            await self._drain()
+                fields.append(f"Content-Range: {place}")
+            head = _head_of(206 if span else 200, fields, request.close)
+            if request.method is Method.HEAD or begin == end:
+                await self._say(head)
+            else:
+                self._traffic.files_sent += 1
+                send = self._send_packed if packed else self._send
+                await self._in_thread(lambda: send(model, begin, end, head))
         return not request.close
 
     async def _opened(self, digest: Digest) -> ModelFile:
@@ -191,13 +222,27 @@ class FileConnection:
             return self._store.open(digest)
         return await asyncio.to_thread(self._store.open, digest)
 
-    async def _send(self, model: ModelFile, begin: int, end: int) -> None:
-        self._traffic.files_sent += 1
+    def _send(self, model: ModelFile, begin: int, end: int, head: bytes) -> None:
+        self.stream.send_all(head)
         for offset in range(begin, end, SLICE):
-            length = min(SLICE, end - offset)
-            self._writer.write(self._piece(model, offset, length))
-            await self._drain()
-            self._traffic.bytes_sent += length
+            piece = self._piece(model, offset, min(SLICE, end - offset))
+            self._traffic.sent(len(piece))
+            self.stream.send_all(piece)
+
+    def _send_packed(self, model: ModelFile, begin: int, end: int, head: bytes) -> None:
+        """Send each chunk of the file, or the rest of it, packed, as one HTTP chunk."""
+        self.stream.send_all(head)
+        packer = Packer()
+        offset = begin
+        while offset < end:
+            length = min(CHUNK - offset % CHUNK, end - offset)
+            packed = packer.pack(memoryview(self._piece(model, offset, length)))
+            body = b"%x\r\n%b\r\n" % (len(packed), packed)
+            self._traffic.sent(len(packed))
+            for at in range(0, len(body), SLICE):
+                self.stream.send_all(body[at : at + SLICE])
+            offset += length
+        self.stream.send_all(b"0\r\n\r\n")
 
     def _piece(self, model: ModelFile, offset: int, length: int) -> bytes:
         """A part of an answer's body; where it cannot be had, the connection must end."""
@@ -220,15 +265,13 @@ class FileConnection:
                 f"certificate {self.certificate.common_name!r} may not leave this model here"
             )
         if await self._has(request.digest):
-            self._answer(200, ["Content-Length: 0"], close=not request.expects_continue)
-            await self._drain()
+            close = not request.expects_continue
+            await self._say(_head_of(200, ["Content-Length: 0"], close))
             return request.expects_continue
         if request.expects_continue:
-            self._writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            await self._drain()
-        await self._receive(request)
-        self._answer(201, ["Content-Length: 0"], request.close)
-        await self._drain()
+            await self._say(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await self._in_thread(lambda: self._receive(request))
+        await self._say(_head_of(201, ["Content-Length: 0"], request.close))
         self._traffic.copies_taken += 1
         return not request.close
 
@@ -239,17 +282,18 @@ class FileConnection:
         except NotFoundError:
             return False
 
-    async def _receive(self, request: FileRequest) -> None:
-        digester = Digester()
-        with self._store.writer(request.length) as draft:
-            while draft.written < request.length:
-                async with asyncio.timeout(self._limits.stall_s):
-                    piece = await self._reader.read(min(SLICE, request.length - draft.written))
-                if not piece:
+    def _receive(self, request: FileRequest) -> None:
+        with (
+            self._store.writer(request.length) as draft,
+            Intake(draft, request.length, self._threads.helpers) as intake,
+        ):
+            while intake.missing:
+                room = intake.room()
+                count = self.stream.read_into(room)
+                if not count:
                     raise EOFError("the upload was cut")
-                digester.update(piece)
-                draft.write(piece)
-            if digester.hexdigest() != request.digest:
+                intake.add(room[:count])
+            if intake.hexdigest() != request.digest:
                 raise RequestError(422, "the body is not the file of this digest", "digest")
             draft.commit(request.digest)
 
@@ -267,16 +311,23 @@ class FileConnection:
         fields = [f"Content-Length: {len(body)}", "Content-Type: application/problem+json"]
         if status == HTTPStatus.METHOD_NOT_ALLOWED:
             fields.append("Allow: GET, HEAD, PUT")
-        self._answer(status, fields, close)
-        if not head_only:
-            self._writer.write(body)
-        await self._drain()
+        await self._say(_head_of(status, fields, close) + (b"" if head_only else body))
 
-    def _answer(self, status: int, fields: list[str], close: bool) -> None:
-        ends = ["Connection: close"] if close else []
-        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *fields, *ends, "", ""]
-        self._writer.write("\r\n".join(lines).encode())
-
-    async def _drain(self) -> None:
+    async def _say(self, text: bytes) -> None:
         async with asyncio.timeout(self._limits.stall_s):
-            await self._writer.drain()
+            await self.stream.send(text)
+
+    async def _in_thread(self, body: Callable[[], None]) -> None:
+        """Send or receive a body; cancelling cuts the connection."""
+
+        def job(stop: Stop) -> None:
+            with self.stream.blocking(self._limits.stall_s, stop):
+                body()
+
+        await run_job(self._threads.transfers, job)
+
+
+def _head_of(status: int, fields: list[str], close: bool) -> bytes:
+    ends = ["Connection: close"] if close else []
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *fields, *ends, "", ""]
+    return "\r\n".join(lines).encode()

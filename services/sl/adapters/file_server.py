@@ -1,9 +1,10 @@
 """Serves our model files to the other SLs of the training contract, over mutual TLS (30305).
 
-HTTP/1.1 on asyncio streams, without a framework: it is authorised by the client's certificate, and
-256 KiB slices go straight from the file into TLS (``PERFORMANCE.md``). A client without a valid
-certificate costs a handshake and no more: those who shake hands are limited separately, the oldest
-giving way, so that a flood of them keeps no peer out.
+HTTP/1.1 without a framework: it is authorised by the client's certificate. The event loop shakes
+hands and reads request heads, so that an idle connection costs no thread; bodies are sent from a
+thread in 256 KiB slices, straight from the file into TLS (``docs/performance-data.md``). A client
+without a valid certificate costs a handshake and no more: those who shake hands are limited
+separately, the oldest giving way, so that a flood of them keeps no peer out.
 """
 
 import asyncio
@@ -11,28 +12,29 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
 
 from services.common.ids import Digest
 from services.common.tls import Identity, PeerCertificate, read_certificate
 from services.sl.adapters.file_connection import (
-    SLICE,
+    GOODBYE_SECONDS,
     FileConnection,
     Limits,
     MayCopy,
     MayRead,
+    Threads,
     Traffic,
 )
 from services.sl.adapters.store import Store
+from services.sl.adapters.tls_stream import TlsStream
 from services.sl.core.file_request import RequestError
 
 log = logging.getLogger("swarm.sl.fileserver")
 
 BACKLOG = 128
 """Connections that wait to be accepted."""
-GOODBYE_SECONDS = 2.0
-"""How long a closing connection may take to say goodbye."""
 RETRY_SECONDS = 0.1
 """Pause after the system refused to accept a connection, e.g. out of file descriptors."""
 
@@ -62,6 +64,10 @@ class FileServer:
         self._context = identity.server_context()
         self._store, self._authorise, self._may_copy = store, authorise, may_copy
         self._limits = limits or Limits()
+        self._threads = Threads(
+            ThreadPoolExecutor(self._limits.connections, thread_name_prefix="serve"),
+            ThreadPoolExecutor(self._limits.connections, thread_name_prefix="hash"),
+        )
         self._group = asyncio.TaskGroup()
         self._tasks: set[asyncio.Task[None]] = set()
         self._shaking: dict[asyncio.Task[None], None] = {}
@@ -80,7 +86,11 @@ class FileServer:
     ) -> None:  # fmt: skip
         for task in self._tasks:
             task.cancel()
-        await self._group.__aexit__(kind, exc, traceback)
+        try:
+            await self._group.__aexit__(kind, exc, traceback)
+        finally:
+            for threads in (self._threads.transfers, self._threads.helpers):
+                threads.shutdown(wait=False)
 
     def _start(self, work: Callable[..., Any], *args: object) -> asyncio.Task[None]:
         task = self._group.create_task(work(*args))
@@ -110,51 +120,43 @@ class FileServer:
         """One connection, from handshake to end. Whatever goes wrong ends this one only."""
         task = asyncio.current_task()
         assert task is not None
-        reader = asyncio.StreamReader(limit=SLICE)
-        writer = await self._shake_hands(sock, host, reader)
-        self._shaking.pop(task, None)
-        if writer is None:
+        try:
+            stream = TlsStream(sock, self._context)
+        except OSError as exc:
+            log.debug("%s is gone: %s", host, exc)
             return
         try:
-            await self._converse(task, reader, writer)
+            certificate = await self._shake_hands(stream, host)
+            self._shaking.pop(task, None)
+            if certificate is not None:
+                await self._converse(task, stream, certificate)
         except (OSError, EOFError) as exc:
             log.debug("connection of %s broke: %s", host, exc)
         except Exception:
             log.exception("connection of %s broke: this is a bug", host)
         finally:
-            writer.transport.abort()
+            stream.abort()
 
-    async def _shake_hands(
-        self, sock: socket.socket, host: str, reader: asyncio.StreamReader
-    ) -> asyncio.StreamWriter | None:
-        loop = asyncio.get_running_loop()
-        protocol = asyncio.StreamReaderProtocol(reader)
+    async def _shake_hands(self, stream: TlsStream, host: str) -> PeerCertificate | None:
         try:
-            # asyncio does this only for sockets that were made with an explicit protocol number
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            transport, _ = await loop.connect_accepted_socket(
-                lambda: protocol, sock, ssl=self._context,
-                ssl_handshake_timeout=self._limits.handshake_s,
-                ssl_shutdown_timeout=GOODBYE_SECONDS,
-            )  # fmt: skip
+            async with asyncio.timeout(self._limits.handshake_s):
+                return read_certificate(await stream.handshake())
         except ssl.SSLError as exc:
             self.traffic.handshakes_failed += 1
-            log.warning("connection of %s refused: %s", host, exc.reason or exc)
-            return None
+            why = getattr(exc, "verify_message", "") or exc.reason or exc
+            log.warning("connection of %s refused: %s", host, why)
+            await stream.goodbye(GOODBYE_SECONDS)
         except OSError as exc:
             self.traffic.handshakes_failed += 1
             log.debug("%s did not shake hands: %s", host, exc)
-            return None
-        return asyncio.StreamWriter(transport, protocol, reader, loop)
+        return None
 
     async def _converse(
-        self, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, task: asyncio.Task[None], stream: TlsStream, certificate: PeerCertificate
     ) -> None:
-        tls = writer.get_extra_info("ssl_object")
-        certificate = read_certificate(tls.getpeercert(binary_form=True))
         connection = FileConnection(
-            reader, writer, certificate, self._store, self._authorise, self._may_copy,
-            self._limits, self.traffic,
+            stream, certificate, self._store, self._authorise, self._may_copy, self._limits,
+            self.traffic, self._threads,
         )  # fmt: skip
         if not self._make_room(certificate):
             await connection.refuse(RequestError(503, "too many connections", "busy"))

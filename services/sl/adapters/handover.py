@@ -9,6 +9,7 @@ Two formats, told apart by the name the ML program gives: ``.safetensors`` (our 
 and 2.2 use no files: their weights come and go inside messages (``core.weights``).
 """
 
+import contextlib
 import mmap
 import os
 import stat
@@ -24,11 +25,12 @@ from numpy.typing import NDArray
 
 from services.common.errors import LayoutError, StorageError
 from services.common.ids import Digest
-from services.sl.adapters.store import Store, disk_errors
+from services.sl.adapters.store import Draft, Store, disk_errors
 from services.sl.core import pickles, weights
-from services.sl.core.merge import check_finite
+from services.sl.core.merge import are_finite, check_finite
 from swarmlearning.wire.digest import CHUNK, combine, digest_of
 from swarmlearning.wire.tensors import (
+    MAX_HEADER,
     Layout,
     WireError,
     arrange,
@@ -48,6 +50,9 @@ FILES = tuple(stem + suffix for stem in (TRAINED, MERGED) for suffix in SUFFIXES
 
 THREADS = 2
 """Threads that read and hash; more gain nothing (``PERFORMANCE.md``)."""
+
+PIECE = 256 * 1024
+"""Bytes read, hashed, checked and written while they are in a core's cache."""
 
 Result = TypeVar("Result")
 
@@ -147,14 +152,34 @@ def deliver(source: Path, folder: Path, asked_name: str) -> str:
     """
     suffix = Path(asked_name).suffix
     name = MERGED + suffix
-    model = _mapped(source)
-    pieces = pickles.dump(_for_hpe(model)) if suffix == ".pkl" else iter([memoryview(model)])
+    with disk_errors("read", source.name):
+        file = source.open("rb")
     with (
+        file,
         _opened(folder / name, os.O_RDWR) as fd,
         disk_errors("write", f"{folder / name} (the volume shared with the ML program)"),
     ):
-        _write(fd, pieces)
+        if suffix == ".pkl":
+            _write(fd, pickles.dump(_for_hpe(_mapped(source))))
+        else:
+            _copy(file.fileno(), fd)
     return name
+
+
+def _copy(source: int, target: int) -> None:
+    """Copy a file over another one within the kernel, or by hand where that is not possible."""
+    size, at = os.fstat(source).st_size, 0
+    with contextlib.suppress(OSError):
+        while at < size:
+            count = os.copy_file_range(source, target, size - at, at, at)
+            if not count:
+                break
+            at += count
+    while at < size:
+        count = os.pwrite(target, os.pread(source, PIECE, at), at)
+        at += count
+    if os.fstat(target).st_size != size:
+        os.ftruncate(target, size)
 
 
 def _write(fd: int, pieces: Iterable[bytes | memoryview]) -> None:
@@ -186,14 +211,68 @@ def _for_hpe(model: mmap.mmap) -> dict[str, NDArray[Any]]:
 
 def _ingest_safetensors(fd: int, size: int, store: Store) -> tuple[Digest, int]:
     with store.writer(size) as draft:
-        memory = _allocated(draft.path, size)
-        digest = _read_and_hash(fd, memory)
-        layout = parse(memory)
-        if _is_ours(layout, memory):
-            _check_values(layout, memory)
+        taking = _Taking(fd, draft, size)
+        digest = taking.take_all()
+        memory = taking.memory
+        if _is_ours(taking.layout, memory):
+            _check_values(taking.layout, memory, finite=taking.finite)
             draft.commit(digest)
             return digest, size
-        return _store_arrays(read(memory, layout), _bfloat16(layout), store)
+        return _store_arrays(read(memory, taking.layout), _bfloat16(taking.layout), store)
+
+
+class _Taking:
+    """Copies a model file into a draft of the store, hashes it and looks for values not finite.
+
+    Each byte is read from the ML program's file once, and all that is done to it is done while it
+    is in a core's cache (``docs/performance-data.md``).
+    """
+
+    def __init__(self, fd: int, draft: Draft, size: int) -> None:
+        self._fd, self._draft, self._size = fd, draft, size
+        with disk_errors("write", "the ML program's parameters"):
+            os.truncate(draft.path, size)
+            with draft.path.open("rb") as file:
+                self.memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.finite = True
+        """Whether all values seen so far are; only of use where the layout is one of ours."""
+        self.layout = Layout((), 0)
+
+    def take_all(self) -> Digest:
+        """Do it; :attr:`layout` is then what the header says.
+
+        Raises:
+            WireError: it is not a model file.
+            LayoutError: it got shorter meanwhile.
+        """
+        begin = bytearray(8)
+        _fill(self._fd, 0, memoryview(begin)[: self._size])
+        header = 8 + min(int.from_bytes(begin, "little"), MAX_HEADER)
+        places = range(0, self._size, CHUNK)
+        first = min(-(-header // CHUNK), len(places))
+        digests = [self._take(at) for at in places[:first]]
+        self.layout = parse(self.memory)
+        self._look_at(memoryview(self.memory)[: first * CHUNK], 0)
+        with ThreadPoolExecutor(THREADS) as pool:
+            digests += pool.map(self._take, places[first:])
+        return Digest(combine(digests))
+
+    def _take(self, at: int) -> bytes:
+        """Take one chunk; its SHA-256."""
+        chunk, room = sha256(), memoryview(bytearray(PIECE))
+        for place in range(at, min(at + CHUNK, self._size), PIECE):
+            piece = room[: self._size - place]
+            _fill(self._fd, place, piece)
+            self._draft.write_at(piece, place)
+            chunk.update(piece)
+            self._look_at(piece, place)
+        return chunk.digest()
+
+    def _look_at(self, piece: memoryview, place: int) -> None:
+        """Note whether a piece of the file has values that are not finite."""
+        offset = place - self.layout.data_offset
+        if self.layout.tensors and not are_finite(self.layout, piece, offset):
+            self.finite = False
 
 
 def _ingest_pickle(fd: int, size: int, store: Store) -> tuple[Digest, int]:
@@ -231,11 +310,13 @@ def _is_ours(layout: Layout, memory: mmap.mmap) -> bool:
     return memory[: len(header)] == header
 
 
-def _check_values(layout: Layout, memory: mmap.mmap) -> None:
+def _check_values(layout: Layout, memory: mmap.mmap, finite: bool = False) -> None:
+    """Check what an ML program's model holds; ``finite``: that was looked at already."""
     if not layout.tensors:
         raise LayoutError("the ML program's model has no parameters")
     section = memoryview(memory)[layout.data_offset :]
-    check_finite(layout, section)
+    if not finite:
+        check_finite(layout, section)
     for tensor in layout.tensors:
         if tensor.dtype == "BOOL":
             items = np.frombuffer(section, np.uint8, tensor.count, tensor.begin)
@@ -248,14 +329,6 @@ def _allocated(path: Path, size: int) -> mmap.mmap:
     with disk_errors("write", "the ML program's parameters"), path.open("r+b") as file:
         os.posix_fallocate(file.fileno(), 0, size)
         return mmap.mmap(file.fileno(), size)
-
-
-def _read_and_hash(fd: int, memory: mmap.mmap) -> Digest:
-    def take(at: int, view: memoryview) -> bytes:
-        _fill(fd, at, view)
-        return sha256(view).digest()
-
-    return Digest(combine(_for_chunks(memory, take)))
 
 
 def _for_chunks(memory: mmap.mmap, action: Callable[[int, memoryview], Result]) -> list[Result]:

@@ -16,15 +16,19 @@ from services.common.ids import Digest, NodeKind
 from services.common.tls import read_certificate
 from services.sl.adapters.job import Stop
 from services.sl.adapters.store import ModelFile
+from services.sl.core.packing import CODING, MAX_PACKED
 
 MAX_HEAD = 16 * 1024
 """Longest answer head that is read (bytes)."""
+MAX_LINE = 64
+"""Longest line between two chunks (bytes)."""
 SLICE = 256 * 1024
 """Bytes sent at a time."""
 
 CUT_EARLY = "connection cut before the answer (perhaps it does not trust this node's certificate)"
 
 _STATUS = re.compile(r"HTTP/1\.1 ([0-9]{3})(?: .*)?")
+_CHUNK_LENGTH = re.compile(rb"[0-9a-fA-F]{1,8}")
 _SPAN = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 
 Address = tuple[Any, ...]
@@ -37,13 +41,15 @@ class Answer:
 
     status: int
     length: int
-    """Bytes of the body."""
+    """Bytes of the body; of a packed one, once it is unpacked."""
     begin: int
     """Offset of the body's first byte in the file."""
     total: int
     """Bytes of the whole file."""
     close: bool
     """The server will close the connection."""
+    packed: bool = False
+    """The body comes in packed chunks: read it with :meth:`PeerConnection.read_chunk`."""
 
 
 class PeerConnection:
@@ -103,14 +109,17 @@ class PeerConnection:
         """Close it."""
         self._sock.close()
 
-    def get(self, digest: Digest, offset: int) -> Answer:
-        """Ask for a file from ``offset`` on.
+    def get(self, digest: Digest, offset: int, packed: bool = False) -> Answer:
+        """Ask for a file from ``offset`` on; ``packed``: in packed chunks, if the server can.
 
         Raises:
             OSError: the connection is cut, silent, or speaks no HTTP.
         """
         span = f"Range: bytes={offset}-\r\n" if offset else ""
-        self._send_head(f"GET /v1/models/{digest} HTTP/1.1\r\nHost: {self._host}\r\n{span}\r\n")
+        coding = f"Accept-Encoding: {CODING}\r\n" if packed else ""
+        self._send_head(
+            f"GET /v1/models/{digest} HTTP/1.1\r\nHost: {self._host}\r\n{span}{coding}\r\n"
+        )
         return self._answer()
 
     def put(self, model: ModelFile) -> Answer:
@@ -146,6 +155,35 @@ class PeerConnection:
             raise ConnectionResetError("connection cut")
         return count
 
+    def read_chunk(self) -> memoryview:
+        """The next chunk of a packed body; an empty one is the end.
+
+        Raises:
+            OSError: the connection is cut or silent, or the chunk is longer than any packed one.
+        """
+        line = self._read_line()
+        length = int(line, 16) if _CHUNK_LENGTH.fullmatch(line) else -1
+        if not 0 <= length <= MAX_PACKED:
+            raise ConnectionError("the server sent a malformed chunk")
+        chunk = memoryview(bytearray(length))
+        filled = 0
+        while filled < length:
+            filled += self.read_into(chunk[filled:])
+        if self._read_line():
+            raise ConnectionError("the server sent a chunk longer than it said")
+        return chunk
+
+    def _read_line(self) -> bytes:
+        while b"\r\n" not in self._rest:
+            if len(self._rest) > MAX_LINE:
+                raise ConnectionError("the server sent a malformed chunk")
+            piece = self._sock.recv(MAX_LINE)
+            if not piece:
+                raise ConnectionResetError("connection cut")
+            self._rest += piece
+        line, self._rest = self._rest.split(b"\r\n", 1)
+        return line
+
     def _send_head(self, head: str) -> None:
         self._rest = b""
         self._sock.sendall(head.encode())
@@ -170,13 +208,20 @@ def _parse(head: str) -> Answer:
         raise ConnectionError(f"the server speaks no HTTP: {lines[0][:60]!r}")
     pairs = (line.partition(":") for line in lines[1:])
     fields = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    close = "close" in fields.get("connection", "")
+    if fields.get("content-encoding") == CODING and fields.get("transfer-encoding") == "chunked":
+        span = _SPAN.fullmatch(fields.get("model-range", ""))
+        if span is None:
+            raise ConnectionError("the server does not say what it packed")
+        first, last, total = (int(text) for text in span.groups())
+        return Answer(int(status[1]), max(0, last + 1 - first), first, total, close, packed=True)
     length = fields.get("content-length", "0")
     if "transfer-encoding" in fields or not (length.isascii() and length.isdigit()):
         raise ConnectionError("the server does not say how long its answer is")
     size = int(length[:18])
     span = _SPAN.fullmatch(fields.get("content-range", ""))
     begin, total = (int(span[1]), int(span[3])) if span else (0, size)
-    return Answer(int(status[1]), size, begin, total, "close" in fields.get("connection", ""))
+    return Answer(int(status[1]), size, begin, total, close)
 
 
 def _connect(addresses: Sequence[Address], connect_s: float, stop: Stop) -> socket.socket:

@@ -20,6 +20,7 @@ from services.sl.adapters.job import Stop, run_job
 from services.sl.adapters.peer import Connections, Patience, Peer
 from services.sl.adapters.store import Store
 from services.sl.adapters.transfer import Download, upload
+from services.sl.core.links import Links
 
 THREADS = 64
 """Most transfers at a time; a thread each, so that slow peers do not hold up the others."""
@@ -35,17 +36,24 @@ class Peers:
     Args:
         identity: ours.
         patience: how long to wait for what.
+        pack_below: files smaller than this many bytes are asked for in packed form where a link
+            is slow; 0: never.
     """
 
-    def __init__(self, identity: Identity, patience: Patience | None = None) -> None:
+    def __init__(
+        self, identity: Identity, patience: Patience | None = None, pack_below: int = 0
+    ) -> None:
         self.fetched_bytes = 0
-        """Since the start, for the metrics; also ``fetched_files`` and ``resumed``."""
+        """On the wire since the start, for the metrics; also the next three."""
         self.fetched_files = 0
+        self.fetched_packed = 0
         self.resumed = 0
+        self._links = Links(pack_below)
         self._context = identity.client_context()
         self._patience = patience or Patience()
         self._connections = Connections()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="peers")
+        self._helpers = ThreadPoolExecutor(THREADS, thread_name_prefix="peers-hash")
 
     async def __aenter__(self) -> Self:
         return self
@@ -56,7 +64,8 @@ class Peers:
     def close(self) -> None:
         """Close the kept connections; transfers under way must have been cancelled."""
         self._connections.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._helpers):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     async def fetch(
         self, endpoint: str, digest: Digest, size: int, store: Store,
@@ -85,7 +94,7 @@ class Peers:
         download: Download | None = None
         try:
             async with self._peer(endpoint, size, deadline_s) as peer:
-                download = Download(peer, digest, size, store)
+                download = Download(peer, digest, size, store, self._helpers, self._links)
                 await self._run(download.run)
         except TimeoutError as exc:
             got = download.received if download else 0
@@ -96,6 +105,7 @@ class Peers:
             if download is not None:
                 self.fetched_bytes += download.received
                 self.resumed += download.resumed
+                self.fetched_packed += download.packed
         self.fetched_files += 1
 
     async def push(

@@ -90,12 +90,22 @@ class Draft:
         Raises:
             StorageError: the disk is full or fails.
         """
+        self.written += self.write_at(piece, self.written)
+
+    def write_at(self, piece: Buffer, offset: int) -> int:
+        """Write bytes to a place of their own; several threads may do so. Returns how many.
+
+        Raises:
+            StorageError: the disk is full or fails.
+        """
         view = memoryview(piece).cast("B")
+        size = len(view)
         with disk_errors("write", self.path.name):
             while len(view):
-                count = os.pwrite(self._fd, view, self.written)
-                self.written += count
+                count = os.pwrite(self._fd, view, offset)
+                offset += count
                 view = view[count:]
+        return size
 
     def restart(self) -> None:
         """Forget what was written."""

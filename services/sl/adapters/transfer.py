@@ -2,20 +2,23 @@
 
 import json
 import logging
+import time
+from concurrent.futures import Executor
 from typing import NoReturn
 
 from services.common.errors import DigestMismatchError, PeerUnavailableError
 from services.common.ids import Digest
+from services.sl.adapters.intake import Intake
 from services.sl.adapters.job import Stop
 from services.sl.adapters.peer import Peer, UnreachableError, words
 from services.sl.adapters.peer_connection import Answer, PeerConnection
-from services.sl.adapters.store import Draft, Store
-from swarmlearning.wire.digest import Digester
+from services.sl.adapters.store import Store
+from services.sl.core.links import Links
+from services.sl.core.packing import PackingError, Unpacker
+from swarmlearning.wire.digest import CHUNK
 
 log = logging.getLogger("swarm.sl.peers")
 
-PIECE = 256 * 1024
-"""Bytes received, hashed and written at a time."""
 LONGEST_PAUSE = 2.0
 """Seconds between two tries at most."""
 MAX_PROBLEM = 4096
@@ -33,14 +36,21 @@ class Download:
         digest: of the file.
         size: of the file, bytes, as announced on the contract.
         store: where it goes.
+        helpers: hash and write.
+        links: says whether to ask for it packed, and learns how fast it came.
     """
 
-    def __init__(self, peer: Peer, digest: Digest, size: int, store: Store) -> None:
+    def __init__(
+        self, peer: Peer, digest: Digest, size: int, store: Store, helpers: Executor, links: Links
+    ) -> None:
         self.received = 0
-        """Bytes so far, for messages."""
+        """Bytes on the wire so far."""
         self.resumed = 0
         """How often it went on after a cut."""
+        self.packed = False
+        """Whether some of it came packed."""
         self._peer, self._digest, self._size, self._store = peer, digest, size, store
+        self._helpers, self._links = helpers, links
 
     def run(self, stop: Stop) -> None:
         """Download, verify, store; a file that is not what it should be is fetched once more.
@@ -53,11 +63,11 @@ class Download:
         """
         with self._store.writer(self._size) as draft:
             for last in (False, True):
-                sink = _Sink(draft, self._size)
-                self._fill(sink, stop)
-                if sink.hexdigest() == self._digest:
-                    draft.commit(self._digest)
-                    return
+                with Intake(draft, self._size, self._helpers) as intake:
+                    self._fill(intake, stop)
+                    if intake.hexdigest() == self._digest:
+                        draft.commit(self._digest)
+                        return
                 log.warning("model %.12s from %s is damaged%s", self._digest, self._peer.endpoint,
                             "" if last else ": fetching it again")  # fmt: skip
                 draft.restart()
@@ -65,20 +75,20 @@ class Download:
                 f"what {self._peer.endpoint} serves as model {self._digest} is another file"
             )
 
-    def _fill(self, sink: "_Sink", stop: Stop) -> None:
+    def _fill(self, intake: Intake, stop: Stop) -> None:
         """Receive until the file is complete, over as many connections as it takes."""
         failures = 0
-        while sink.written < self._size:
-            before = sink.written
+        while intake.missing:
+            before = intake.received
             try:
-                self._receive(sink, stop)
+                self._receive(intake, stop)
             except OSError as exc:
                 stop.check()
-                failures = 0 if sink.written > before else failures + 1
+                failures = 0 if intake.received > before else failures + 1
                 if failures and (failures >= self._peer.patience.tries or self._hopeless(exc)):
                     raise PeerUnavailableError(self._complaint(exc)) from exc
                 log.info("model %.12s from %s broke off at %d of %d bytes (%s): going on",
-                         self._digest, self._peer.endpoint, sink.written, self._size,
+                         self._digest, self._peer.endpoint, intake.received, self._size,
                          words(exc))  # fmt: skip
                 self.resumed += 1
                 pause = self._peer.patience.backoff_s * 2**failures
@@ -96,32 +106,55 @@ class Download:
             "Check that the peer is up, its address and port, and the firewall"
         )
 
-    def _receive(self, sink: "_Sink", stop: Stop) -> None:
-        """One request for what is still missing."""
-        peer, offset = self._peer, sink.written
-        connection, answer = peer.ask(lambda c: c.get(self._digest, offset), stop)
+    def _receive(self, intake: Intake, stop: Stop) -> None:
+        """One request for what is still missing.
+
+        Packed only as long as no connection broke: part of a packed chunk is of no use later.
+        """
+        peer, offset = self._peer, intake.received
+        packed = not self.resumed and self._links.pays(peer.endpoint, self._size)
+        connection, answer = peer.ask(lambda c: c.get(self._digest, offset, packed), stop)
+        began, before = time.monotonic(), self.received
         try:
             self._check(connection, answer, offset)
-            left = answer.length
-            while left:
-                stop.check()
-                left -= self._receive_piece(connection, sink, left)
+            if answer.packed:
+                self._receive_packed(connection, intake, stop)
+            else:
+                while intake.missing:
+                    stop.check()
+                    self._receive_piece(connection, intake)
         except BaseException:
             connection.close()
             raise
+        self._links.note(peer.endpoint, self.received - before, time.monotonic() - began)
         finish(peer, connection, answer)
 
-    def _receive_piece(self, connection: PeerConnection, sink: "_Sink", left: int) -> int:
+    def _receive_piece(self, connection: PeerConnection, intake: Intake) -> None:
         """Receive one piece; what arrived before a cut counts, too."""
-        room = sink.room(left)
+        room = intake.room()
         filled = 0
         try:
             while filled < len(room):
                 filled += connection.read_into(room[filled:])
         finally:
-            sink.add(room[:filled])
             self.received += filled
-        return filled
+            intake.add(room[:filled])
+
+    def _receive_packed(self, connection: PeerConnection, intake: Intake, stop: Stop) -> None:
+        self.packed = True
+        unpacker = Unpacker()
+        while intake.missing:
+            stop.check()
+            chunk = connection.read_chunk()
+            self.received += len(chunk)
+            room = memoryview(bytearray(min(CHUNK - intake.received % CHUNK, intake.missing)))
+            try:
+                unpacker.unpack(chunk, room)
+            except PackingError as exc:
+                raise ConnectionError(str(exc)) from exc
+            intake.add(room)
+        if connection.read_chunk():
+            raise ConnectionError("the packed body is longer than the file")
 
     def _check(self, connection: PeerConnection, answer: Answer, offset: int) -> None:
         if answer.status not in (200, 206):
@@ -133,37 +166,6 @@ class Download:
             )
         if answer.begin != offset or answer.length != self._size - offset:
             raise ConnectionError("the server answered another range than asked for")
-
-
-class _Sink:
-    """Hashes and writes what arrives.
-
-    In the same thread: a second one for hashing was measured to gain nothing on two cores, and
-    several downloads at a time use all cores anyway.
-    """
-
-    def __init__(self, draft: Draft, size: int) -> None:
-        self._draft = draft
-        self._digester = Digester()
-        self._room = memoryview(bytearray(min(PIECE, size)))
-
-    @property
-    def written(self) -> int:
-        """Bytes so far."""
-        return self._draft.written
-
-    def room(self, most: int) -> memoryview:
-        """Memory to receive into; then call :meth:`add`."""
-        return self._room[:most]
-
-    def add(self, piece: memoryview) -> None:
-        """Take the first bytes of what :meth:`room` gave."""
-        self._digester.update(piece)
-        self._draft.write(piece)
-
-    def hexdigest(self) -> str:
-        """Digest of everything."""
-        return self._digester.hexdigest()
 
 
 def upload(peer: Peer, digest: Digest, store: Store, stop: Stop) -> None:

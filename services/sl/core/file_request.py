@@ -61,6 +61,8 @@ class FileRequest:
     """The client sends its body only after ``100 Continue``."""
     close: bool
     """The client wants the connection closed after the answer."""
+    accepts: tuple[str, ...] = ()
+    """Content codings that the client offers to decode."""
 
 
 def parse_request(head: bytes) -> FileRequest:
@@ -94,6 +96,7 @@ def parse_request(head: bytes) -> FileRequest:
         length=length,
         expects_continue=fields.get("expect", "").lower() == "100-continue",
         close="close" in fields.get("connection", "").lower(),
+        accepts=tuple(c.strip().lower() for c in fields.get("accept-encoding", "").split(",")),
     )
 
 

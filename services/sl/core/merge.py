@@ -209,6 +209,26 @@ def shares(weightages: Sequence[int]) -> tuple[list[int], list[int]]:
     return active, [weightages[index] // divisor for index in active]
 
 
+def are_finite(layout: Layout, piece: Buffer, offset: int) -> bool:
+    """Whether all floating point values in a piece of a data section are finite.
+
+    Args:
+        layout: one of our form, so that no item lies across two pieces.
+        piece: the bytes.
+        offset: of the first one in the data section, a multiple of 8; negative where the piece
+            begins in the header.
+    """
+    end = offset + memoryview(piece).nbytes
+    for dtype, begin, count in _runs(layout.tensors):
+        width = DTYPES[dtype].itemsize
+        first, last = max(begin, offset), min(begin + count * width, end)
+        if first < last:
+            row = np.frombuffer(piece, DTYPES[dtype], (last - first) // width, first - offset)
+            if not finite(dtype, row).all():
+                return False
+    return True
+
+
 def check_finite(layout: Layout, data: Buffer) -> None:
     """Check that all floating point values of a data section are finite.
 

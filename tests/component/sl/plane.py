@@ -186,7 +186,7 @@ async def cutting_proxy(
             reset(writer)
             reset(back)
 
-    async with _server(relay) as endpoint:
+    async with tcp_server(relay) as endpoint:
         yield endpoint, passed
 
 
@@ -206,12 +206,12 @@ async def mute(
                     await greet(writer)
         writer.transport.abort()
 
-    async with _server(hold, context) as endpoint:
+    async with tcp_server(hold, context) as endpoint:
         yield endpoint
 
 
 @asynccontextmanager
-async def _server(
+async def tcp_server(
     handle: Callable[..., Awaitable[None]], context: ssl.SSLContext | None = None
 ) -> AsyncIterator[str]:
     tasks: set[asyncio.Task[None]] = set()

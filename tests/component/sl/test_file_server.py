@@ -85,8 +85,7 @@ async def test_many_requests_over_one_connection(client, served):
 async def test_small_answers_do_not_wait_for_acknowledgements(client, served):
     await client.ask(f"HEAD {TARGET} HTTP/1.1")
     [connection] = served.server._open.values()
-    sock = connection._writer.get_extra_info("socket")
-    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert connection.stream._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.parametrize(

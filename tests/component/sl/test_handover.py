@@ -206,18 +206,50 @@ def test_a_missing_file_is_an_error_that_names_it(folder, store):
 
 def test_a_file_that_shrinks_while_it_is_read_is_refused(folder, store, monkeypatch):
     (folder / OURS).write_bytes(file_of({"w": np.zeros(CHUNK // 2)}))
-    found = os.fstat
+    read = os.preadv
 
-    def larger(fd):
-        stat = list(found(fd))
-        stat[6] += 10  # st_size, as it was before the ML program shortened the file
-        return os.stat_result(stat)
+    def shorten(fd, buffers, offset):
+        if offset > CHUNK:
+            os.truncate(folder / OURS, CHUNK)
+        return read(fd, buffers, offset)
 
-    monkeypatch.setattr(os, "fstat", larger)
+    monkeypatch.setattr(os, "preadv", shorten)
     with pytest.raises(LayoutError, match="got shorter"):
         ingest(folder, OURS, store)
-    monkeypatch.undo()
     assert leftovers(store) == []
+
+
+@pytest.mark.parametrize("place", [0, CHUNK // 8, CHUNK // 4 + 5, 3 * CHUNK // 4 - 1])
+def test_a_value_that_is_not_finite_is_found_wherever_it_is(folder, store, place):
+    arrays = {"n": np.arange(9), "w": np.zeros(3 * CHUNK // 4, np.float32)}
+    arrays["w"][place] = np.nan
+    (folder / OURS).write_bytes(file_of(arrays))
+    with pytest.raises(LayoutError, match="tensor 'w' holds values that are not finite"):
+        ingest(folder, OURS, store)
+    assert leftovers(store) == []
+
+
+def test_a_header_longer_than_a_chunk(folder, store):
+    arrays = {f"{i:0100}": np.full(3, i, np.float32) for i in range(30_000)}
+    raw = file_of(arrays)
+    (folder / OURS).write_bytes(raw)
+    digest, size = ingest(folder, OURS, store)
+    assert (size, store.path(digest).read_bytes()) == (len(raw), raw)
+    arrays[f"{0:0100}"][1] = np.inf
+    (folder / OURS).write_bytes(file_of(arrays))
+    with pytest.raises(LayoutError, match="not finite"):
+        ingest(folder, OURS, store)
+
+
+def test_delivery_where_the_kernel_cannot_copy(folder, tmp_path, monkeypatch):
+    (tmp_path / "source").write_bytes(file_of(model()))
+
+    def cannot(*_):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(os, "copy_file_range", cannot)
+    name = deliver(tmp_path / "source", folder, OURS)
+    assert (folder / name).read_bytes() == (tmp_path / "source").read_bytes()
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(folder, store, monkeypatch):
@@ -226,7 +258,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(folder, store, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(StorageError, match="free some space"):
         ingest(folder, OURS, store)
     assert leftovers(store) == []
@@ -302,6 +334,7 @@ def test_a_full_volume_on_delivery_is_said(folder, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    monkeypatch.setattr(os, "copy_file_range", full)
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(StorageError, match="shared with the ML program"):
         deliver(tmp_path / "source", folder, OURS)

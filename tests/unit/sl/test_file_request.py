@@ -120,3 +120,11 @@ def test_ranges_that_cannot_be_satisfied(value):
 def test_no_range_of_an_empty_file():
     with pytest.raises(RequestError):
         span_of("bytes=0-", 0)
+
+
+def test_the_codings_that_a_client_offers():
+    head = f"GET /v1/models/{'0' * 64} HTTP/1.1\r\nHost: x\r\n"
+    assert parse_request(f"{head}Accept-Encoding: gzip, Swarm-ZSTD\r\n\r\n".encode()).accepts == (
+        "gzip",
+        "swarm-zstd",
+    )
