@@ -36,6 +36,7 @@ class Example:
 
 EXAMPLES = {
     "digits": Example(5, 4, "Handwritten digits: five organisations with two digits each"),
+    "digits-hf": Example(5, 4, "The same digits with a Hugging Face transformer"),
     "breast-cancer": Example(3, 3, "Breast cancer: three hospitals with 100 cases each"),
 }
 

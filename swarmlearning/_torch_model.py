@@ -252,7 +252,7 @@ def _require_same(tensors: State, source: Arrays) -> None:
                 "all peers must train the same model"
             )
         place = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride())
-        first = places.setdefault(place, name) if tensor.numel() else name
+        first = places.setdefault(place, name) if tensor.numel() and place[1] else name
         if first != name and not np.array_equal(array, source[first]):
             raise SwarmError(
                 f"{name!r} and {first!r} are one tensor here (tied weights) but not in every "

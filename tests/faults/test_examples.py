@@ -49,3 +49,12 @@ def test_breast_cancer(tmp_path):
     assert last["nodes"] == 3
     assert last["swarm"] > min(last["local"]) + 0.1
     assert last["swarm"] >= 0.95
+
+
+def test_digits_with_hugging_face(tmp_path, monkeypatch):
+    monkeypatch.setenv("MAX_EPOCHS", "3")  # all of its parts; the accuracy takes more
+    last, ledger = run_example("digits-hf", tmp_path / "run")
+    assert last["nodes"] == 5
+    assert max(last["local"]) < 0.25 < last["swarm"]
+    assert len(ledger) == 1 + (3 * 18 - 1) // 3 + 1
+    assert len(ledger[-1]["contributors"]) == 5
