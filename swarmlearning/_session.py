@@ -31,6 +31,7 @@ class Session:
         model: the user's model.
         log: the callback's logger.
         environment: names the pipes and the hand-over folder.
+        when_over: what this program does when the swarm's training is over before its own.
     """
 
     def __init__(
@@ -39,9 +40,10 @@ class Session:
         model: ModelAdapter,
         log: Logger,
         environment: Mapping[str, str] = os.environ,
+        when_over: str = "This program trains on, without syncs",
     ) -> None:
         self._options, self._model, self._log = options, model, log
-        self._environment = environment
+        self._environment, self._when_over = environment, when_over
         self._cadence = Cadence(options.sync_frequency)
         folder = Path(environment.get(FOLDER_VARIABLE) or DEFAULT_FOLDER)
         self._folder, self._outbox, self._inbox = folder, Outbox(folder), Inbox(folder)
@@ -185,7 +187,7 @@ class Session:
         self._cadence.synced(answer.next_interval, answer.training_over)
         self._log.info("Merge Done: RVInt [cur: %s Nxt: %s]", before, self._cadence.interval)
         if self.over:
-            self._log.info("Swarm training is over. This program trains on, without syncs")
+            self._log.info("Swarm training is over. %s", self._when_over)
 
     def _close(self) -> None:
         self._log.info(
