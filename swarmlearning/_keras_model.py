@@ -11,10 +11,10 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from swarmlearning._model import Arrays
+from swarmlearning._model import Arrays, check_same
 from swarmlearning._options import Options
 from swarmlearning.errors import SwarmError
-from swarmlearning.wire.tensors import DTYPES, Layout, arrange
+from swarmlearning.wire.tensors import Layout, arrange
 
 _WIRE: Final = {
     "bool": "BOOL",
@@ -41,7 +41,7 @@ class KerasModel:
     """
 
     def __init__(self, model: Callable[[], Any], options: Options, logger: Logger) -> None:
-        self._model = model
+        self._model, self._trainable = model, options.trainable
         self._data = _evaluation(options.val_data, options.val_batch_size, logger)
 
     def layout(self) -> Layout:
@@ -58,24 +58,9 @@ class KerasModel:
 
     def load(self, source: Arrays) -> None:
         """See :class:`ModelAdapter`."""
-        weights = self._weights()
-        missing, unexpected = weights.keys() - source.keys(), source.keys() - weights.keys()
-        if missing or unexpected:
-            raise SwarmError(
-                "the merged model is not this program's model: "
-                f"missing {sorted(missing)[:5]}, unexpected {sorted(unexpected)[:5]}; "
-                "all peers must train the same model"
-            )
-        for name, variable in weights.items():
-            array, wanted = source[name], DTYPES[_dtype(variable)]
-            if array.shape != tuple(variable.shape) or array.dtype != wanted:
-                raise SwarmError(
-                    f"the merged model is not this program's model: {name!r} ({variable.path}) is "
-                    f"{array.dtype}{list(array.shape)}, not {wanted}{list(variable.shape)}; "
-                    "all peers must train the same model"
-                )
+        check_same(self.layout(), source)
         with _adapted_layers(self._model()):
-            for name, variable in weights.items():
+            for name, variable in self._weights().items():
                 array = source[name]
                 if _dtype(variable) == "BF16":
                     array = array.view(ml_dtypes.bfloat16)
@@ -107,10 +92,18 @@ class KerasModel:
                 "the model has no weights yet: start it with a keras.Input, or call it on a batch, "
                 "before training"
             )
-        return {
+        frozen = _frozen(model) if self._trainable else frozenset[int]()
+        found = {
             f"{place}.{_COUNTER.sub('', variable.name)}": variable
             for place, variable in enumerate(model.weights)
+            if id(variable) not in frozen
         }
+        if not found:
+            raise SwarmError(
+                "exchange='trainable', but no layer of the model is trainable: there is nothing to "
+                "merge"
+            )
+        return found
 
 
 def _evaluation(data: Any, batch_size: Any, logger: Logger) -> dict[str, Any] | None:  # noqa: ANN401
@@ -154,6 +147,21 @@ def _size(batch_size: Any) -> int:  # noqa: ANN401 - whatever the user gave
     if size < 1:
         raise SwarmError(f"adsValBatchSize has to be a positive integer, not {batch_size!r}")
     return size
+
+
+def _frozen(model: Any) -> frozenset[int]:  # noqa: ANN401 - a keras.Model
+    """Identities of parameters that do not train, and of the statistics that go with them.
+
+    Statistics go with the parameters of their layer; where it has none, with the layer itself.
+    """
+    found: list[Any] = []
+    for layer in model._flatten_layers():
+        parameters, statistics = layer._trainable_variables, layer._non_trainable_variables
+        trained = [variable for variable in parameters if variable.trainable]
+        found += [variable for variable in parameters if not variable.trainable]
+        if not layer.trainable or (parameters and not trained):
+            found += [*parameters, *statistics]
+    return frozenset(map(id, found))
 
 
 def _array(variable: Any) -> NDArray[Any]:  # noqa: ANN401 - a keras.Variable

@@ -30,6 +30,7 @@ COMMON: Final = (
     "useAdaptiveSync",
     "adsValData",
     "adsValBatchSize",
+    "exchange",
     "logger",
     "ml_platform",
 )
@@ -76,6 +77,8 @@ class Options:
     val_data: Any
     val_batch_size: Any
     """Kept for HPE's parameter; a DataLoader has its own."""
+    trainable: bool
+    """Ours (``exchange='trainable'``): frozen parameters stay at home."""
     extra: Mapping[str, Any]
     """The platform's own arguments, by their public names, and ``ml_platform``."""
 
@@ -127,6 +130,7 @@ def parse(
         adaptive=_adaptive(kwargs),
         val_data=kwargs.get("adsValData"),
         val_batch_size=kwargs.get("adsValBatchSize"),
+        trainable=_trainable(kwargs.get("exchange", "all")),
         extra={name: value for name, value in kwargs.items() if name in (*platform, "ml_platform")},
     )
 
@@ -145,6 +149,8 @@ def describe(options: Options, logger: Logger) -> None:
         ("mergeMethod", f"SLMergeMethod.{options.merge_method.name}"),
     ):
         logger.info("%s = %s", name, value)
+    if options.trainable:
+        logger.info("exchange = trainable")
     if not options.total_epochs:
         for line in (
             "*" * 52,
@@ -208,3 +214,11 @@ def _adaptive(kwargs: Mapping[str, Any]) -> bool:
             "if applicable"
         )
     return adaptive
+
+
+def _trainable(exchange: Any) -> bool:  # noqa: ANN401 - whatever the user gave
+    if exchange not in ("all", "trainable"):
+        raise SwarmError(
+            f"Invalid value exchange: {exchange}. Allowed values: ['all', 'trainable']"
+        )
+    return bool(exchange == "trainable")

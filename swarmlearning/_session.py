@@ -31,7 +31,7 @@ class Session:
         model: the user's model.
         log: the callback's logger.
         environment: names the pipes and the hand-over folder.
-        when_over: what this program does when the swarm's training is over before its own.
+        stops: the callback ends the training loop once :attr:`over`.
     """
 
     def __init__(
@@ -40,10 +40,11 @@ class Session:
         model: ModelAdapter,
         log: Logger,
         environment: Mapping[str, str] = os.environ,
-        when_over: str = "This program trains on, without syncs",
+        stops: bool = False,
     ) -> None:
         self._options, self._model, self._log = options, model, log
-        self._environment, self._when_over = environment, when_over
+        self._stops = stops
+        self._environment = environment
         self._cadence = Cadence(options.sync_frequency)
         folder = Path(environment.get(FOLDER_VARIABLE) or DEFAULT_FOLDER)
         self._folder, self._outbox, self._inbox = folder, Outbox(folder), Inbox(folder)
@@ -187,7 +188,8 @@ class Session:
         self._cadence.synced(answer.next_interval, answer.training_over)
         self._log.info("Merge Done: RVInt [cur: %s Nxt: %s]", before, self._cadence.interval)
         if self.over:
-            self._log.info("Swarm training is over. %s", self._when_over)
+            then = "Stopping local training" if self._stops else "Training goes on without syncs"
+            self._log.info("Swarm training is over. %s", then)
 
     def _close(self) -> None:
         self._log.info(

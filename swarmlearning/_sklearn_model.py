@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import is_classifier
 
-from swarmlearning._model import Arrays
+from swarmlearning._model import Arrays, check_same
 from swarmlearning._options import Options
 from swarmlearning._sklearn_measure import Measure, measure
 from swarmlearning.errors import SwarmError
@@ -84,13 +84,12 @@ class SklearnModel:
                     "a classifier needs classes=[...]: all labels that any peer has, the same for "
                     "all peers"
                 )
+        kind = type(self.estimator).__name__
         try:
             self.estimator.partial_fit(x, y, **known)
         except (TypeError, ValueError) as exc:
-            kind = type(self.estimator).__name__
-            raise SwarmError(f"initData: {kind}.partial_fit failed: {exc}") from exc
+            raise SwarmError(f"{kind}.partial_fit refuses the first samples: {exc}") from exc
         if not self.fitted:
-            kind = type(self.estimator).__name__
             raise SwarmError(f"{kind} has no coef_ and intercept_ to merge: {_SUPPORTED}")
 
     def check_classes(self, classes: Any) -> None:  # noqa: ANN401 - whatever the user gave
@@ -116,23 +115,8 @@ class SklearnModel:
 
     def load(self, source: Arrays) -> None:
         """See :class:`ModelAdapter`."""
-        parameters = self._parameters()
-        missing, more = parameters.keys() - source.keys(), source.keys() - parameters.keys()
-        if missing or more:
-            raise SwarmError(
-                "the merged model is not this program's model: "
-                f"missing {sorted(missing)[:5]}, unexpected {sorted(more)[:5]}; "
-                "all peers must train the same model with the same classes"
-            )
-        for name, array in parameters.items():
-            merged = source[name]
-            if (merged.shape, merged.dtype) != (array.shape, array.dtype):
-                raise SwarmError(
-                    f"the merged model is not this program's model: {name!r} is "
-                    f"{merged.dtype}{list(merged.shape)}, not {array.dtype}{list(array.shape)}; "
-                    "all peers must train the same model on data of the same shape and dtype"
-                )
-        for name, array in parameters.items():
+        check_same(self.layout(), source)
+        for name, array in self._parameters().items():
             np.copyto(array, source[name])
 
     def evaluate(self) -> tuple[float, float]:

@@ -19,15 +19,15 @@ or in a loop of your own::
 
 # ruff: noqa: N803 - HPE's public camelCase
 
-import logging
+from functools import partial
 from types import TracebackType
 from typing import Any, Final
 
 from sklearn.utils import gen_batches, shuffle
 
-from swarmlearning._callback import check_platform, start
 from swarmlearning._options import DEFAULT_CONTRACT, Options
 from swarmlearning._sklearn_model import SklearnModel
+from swarmlearning._start import open_session, read_options
 from swarmlearning.errors import SwarmError
 
 __all__ = ["SwarmCallback", "SwarmError", "SwarmSklearnTrainer"]
@@ -74,7 +74,8 @@ class SwarmCallback:
               (those of probabilities or scores get them), or a function of (y_true, y_pred);
             * ``lossFunctionArgs``, ``metricFunctionArgs``: their further arguments (dict);
             * ``logger``: anything with ``info``, ``debug``, ``error`` and ``warning``;
-            * ``adsValBatchSize`` and ``ml_platform`` (``SKLEARN``): accepted, not needed.
+            * ``adsValBatchSize``, ``ml_platform`` (``SKLEARN``) and ``exchange`` (all parameters
+              are trainable): accepted, not needed.
 
     Raises:
         SwarmError: an argument is wrong, or the SL node cannot be reached or refuses.
@@ -87,13 +88,10 @@ class SwarmCallback:
         trainingContract: str = DEFAULT_CONTRACT,
         **kwargs: Any,  # noqa: ANN401 - checked in _options
     ) -> None:
-        self.logger, self._session = start(
-            (syncFrequency, minPeers, trainingContract),
-            kwargs,
-            _PARAMETERS,
-            self._adapter,
-            "Its model is loaded at train end",
+        options, self.logger = read_options(
+            syncFrequency, minPeers, trainingContract, kwargs, _PARAMETERS
         )
+        self._session = open_session(options, self.logger, partial(self._adapter, options))
 
     @property
     def training_over(self) -> bool:
@@ -150,11 +148,13 @@ class SwarmCallback:
         else:
             self._session.disconnect()
 
-    def _adapter(self, options: Options, logger: logging.Logger) -> SklearnModel:
-        check_platform(options, "SKLEARN")
+    def _adapter(self, options: Options) -> SklearnModel:
+        platform = options.extra.get("ml_platform", "SKLEARN")
+        if platform != "SKLEARN":
+            raise SwarmError(f"Invalid ml platform type: {platform}")
         if options.extra.get("hfMode") is not None:
-            logger.info("hfMode is for Hugging Face models only, ignored")
-        self._model = SklearnModel(options, logger)
+            self.logger.info("hfMode is for Hugging Face models only, ignored")
+        self._model = SklearnModel(options, self.logger)
         return self._model
 
 
@@ -209,7 +209,7 @@ class SwarmSklearnTrainer:
                 if seed is not None:
                     x, y = shuffle(x, y, random_state=seed + epoch)
                 if not self._epoch(x, y, batches):
-                    callback.logger.info("Stopping local training")
+                    callback.logger.info("SwarmSklearnTrainer stops local training")
                     break
                 callback.on_epoch_end(epoch)
         return model.estimator

@@ -15,16 +15,16 @@ Written against Keras alone: TensorFlow is tested, and so is ``KERAS_BACKEND=tor
 
 # ruff: noqa: N803 - HPE's public camelCase
 
-import logging
 import threading
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, NoReturn
 
 import keras  # type: ignore[import-untyped]
 
-from swarmlearning._callback import check_platform, start
 from swarmlearning._keras_model import KerasModel
 from swarmlearning._options import DEFAULT_CONTRACT, Options
+from swarmlearning._start import open_session, read_options
 from swarmlearning.errors import SwarmError
 
 __all__ = ["SwarmCallback", "SwarmError"]
@@ -70,6 +70,9 @@ class SwarmCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
               score, the metric the second: 0 where the model is compiled without metrics;
             * ``adsValBatchSize``: batch size of that evaluation, where the data has none itself;
             * ``model``: ours; the model, for training without ``fit``;
+            * ``exchange``: ours; ``all`` (default), or ``trainable`` to leave frozen layers at home
+              (transfer learning): weights with ``trainable`` are merged, and the statistics of
+              their layers, such as those of a trained BatchNorm. All peers must choose alike;
             * ``logger``: anything with ``info``, ``debug``, ``error`` and ``warning``.
 
     Raises:
@@ -86,12 +89,11 @@ class SwarmCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
         super().__init__()
         self._thread = 0
         self._within = False
-        self.logger, self._session = start(
-            (syncFrequency, minPeers, trainingContract),
-            kwargs,
-            _PARAMETERS,
-            self._adapter,
-            "Stopping local training",
+        options, self.logger = read_options(
+            syncFrequency, minPeers, trainingContract, kwargs, _PARAMETERS
+        )
+        self._session = open_session(
+            options, self.logger, partial(self._adapter, options), stops=True
         )
 
     def set_model(self, model: Any) -> None:  # noqa: ANN401 - whatever the user gave
@@ -185,9 +187,12 @@ class SwarmCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
         else:
             self._session.disconnect()
 
-    def _adapter(self, options: Options, logger: logging.Logger) -> KerasModel:
+    def _adapter(self, options: Options) -> KerasModel:
         extra = options.extra
-        if check_platform(options, "KERAS", "TF") == "TF":
+        platform = extra.get("ml_platform", "KERAS")
+        if platform not in ("KERAS", "TF"):
+            raise SwarmError(f"Invalid ml platform type: {platform}")
+        if platform == "TF":
             if extra.get("tf") is None or extra.get("sess") is None:
                 raise SwarmError("tf and sess params are must for Tensorflow platform")
             raise SwarmError(
@@ -196,10 +201,10 @@ class SwarmCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
                 "callback.set_model(model) and the on_... methods"
             )
         if extra.get("hfMode") is not None:
-            logger.info("hfMode is for Hugging Face models only, ignored")
+            self.logger.info("hfMode is for Hugging Face models only, ignored")
         if extra.get("model") is not None:
             self._set(extra["model"])
-        return KerasModel(lambda: self.model, options, logger)
+        return KerasModel(lambda: self.model, options, self.logger)
 
     def _set(self, model: Any) -> None:  # noqa: ANN401 - whatever the user gave
         super().set_model(model)

@@ -225,7 +225,7 @@ X, Y = xy()
         ({"model": SGDRegressor(average=10)}, "SGDRegressor with average=10 predicts with"),
         ({"initData": (X, Y), "classes": None}, "a classifier needs classes="),
         ({"initData": X}, r"initData has to be \(x, y\), not ndarray"),
-        ({"initData": (X, Y[:3])}, "initData: SGDClassifier.partial_fit failed: Found input"),
+        ({"initData": (X, Y[:3])}, "SGDClassifier.partial_fit refuses the first samples: Found"),
         ({"model": fitted(SGDClassifier)}, r"classes is \[0, 1, 2\], but the model was fitted w"),
         ({"adsValData": X}, r"adsValData has to be \(x, y\), not ndarray"),
         ({"ml_platform": "KERAS"}, "Invalid ml platform type: KERAS"),
@@ -505,9 +505,9 @@ async def test_training_over_stops_fit_and_loads_the_last_merged_model(sl, caplo
     await beside(sl, lambda: training(500, model=model, sync=1), play)
     assert model.coef_.tolist() == [[9, 9, 9, 9]]
     assert model.t_ == 1 + 8 + 8 + 8  # begun, and two batches
-    at = caplog.messages.index("Swarm training is over. Its model is loaded at train end")
+    at = caplog.messages.index("Swarm training is over. Training goes on without syncs")
     assert caplog.messages[at + 1 : at + 3] == [
-        "Stopping local training",
+        "SwarmSklearnTrainer stops local training",
         "Finished local training !!!",
     ]
 
