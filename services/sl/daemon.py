@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from pydantic import ValidationError
+
 from services.common import logs
 from services.common import sn_api as api
 from services.common.errors import MlError, NotFoundError, ProtocolError, SwarmError
@@ -214,13 +216,19 @@ class _Node:
             raise ProtocolError(f"{self.contract!r} cannot be the name of a training contract")
         method_named(terms.merge_method)
         logs.bind(contract=self.contract)
-        enrol = api.Enrol(
-            min_peers=terms.min_peers,
-            merge_method=terms.merge_method,
-            adaptive=terms.adaptive,
-            may_lead=self.settings.sl_make_me_admin,
-            leader_timeout_s=self.settings.sl_leader_failure_base_timeout,
-        )
+        try:
+            enrol = api.Enrol(
+                min_peers=terms.min_peers,
+                merge_method=terms.merge_method,
+                adaptive=terms.adaptive,
+                may_lead=self.settings.sl_make_me_admin,
+                leader_timeout_s=self.settings.sl_leader_failure_base_timeout,
+            )
+        except ValidationError as exc:
+            first = exc.errors()[0]
+            raise ProtocolError(
+                f"the ML program asked for {first['loc'][0]} {first['input']!r}: {first['msg']}"
+            ) from exc
         state = await self.sn.peer(self.contract, self.uid, "enrol", enrol)
         self.sn.patience = RUN_PATIENCE
         log.info("enrolled: minPeers %d, merge method %s, sync every %d batches",

@@ -33,8 +33,8 @@ PATIENCE = 40.0
 """Seconds after which something that should happen counts as never; machines are slow."""
 LOST_AFTER = 6.0
 """Seconds of silence after which an SN declares a node lost."""
-SMALL, LARGE = 300, 250_000
-"""Float32 items of a model: about a kilobyte, a megabyte."""
+SMALL, LARGE = 1000, 250_000
+"""Float32 items of a model: 4 kB, 1 MB."""
 BIGGER_THAN_TALK = 48 * 1024
 """Bytes: more than handshakes and requests, less than a LARGE model."""
 
@@ -166,6 +166,13 @@ class Pair:
         for child in self.children:
             child.send(signal.SIGKILL)
 
+    def restart(self) -> None:
+        """Kill both and start them again as the same node, on what is on its disk."""
+        for child in self.children:
+            child.close()
+        self.start_sl()
+        self.start_ml()
+
     @property
     def children(self) -> list[Child]:
         return [self.sl, *([self.ml] if self.ml else [])]
@@ -211,8 +218,15 @@ class Training:
     async def start(self, count: int, **changes: str) -> list[Pair]:
         """Start that many pairs and wait until all are enrolled."""
         made = [await self.pair(**changes) for _ in range(count)]
-        await self.until(lambda v: len(v.peers) == len(self.pairs), "not all enrolled")
+        await self.enrolled(*made)
         return made
+
+    async def enrolled(self, *pairs: Pair) -> None:
+        """Wait until these pairs, all by default, take part."""
+        wanted = {pair.uid for pair in pairs or self.pairs}
+        await self.until(
+            lambda v: wanted <= {p.uid for p in v.peers if p.live}, "not all enrolled"
+        )
 
     async def enter(self, context: Any) -> Any:
         """Something else that lives as long as the training."""
@@ -221,6 +235,10 @@ class Training:
     def sync(self, times: int = 1) -> None:
         for pair in self.pairs:
             pair.sync(times)
+
+    def at_end(self, action: Callable[[], object]) -> None:
+        """Do that when the training is closed."""
+        self._stack.callback(action)
 
     def leader(self, view: api.ContractView) -> Pair:
         return next(p for p in self.pairs if p.uid == view.leader)

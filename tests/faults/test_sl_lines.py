@@ -22,7 +22,7 @@ async def test_a_peer_that_the_leader_cannot_reach_is_dropped_and_comes_back(tra
     *others, victim = [
         await training.pair(SL_MAKE_ME_ADMIN=may_lead) for may_lead in ("True", "True", "False")
     ]
-    await training.until(lambda v: len(v.peers) == 3, "not all enrolled")
+    await training.enrolled()
 
     async def all_sync():
         training.sync()
@@ -131,7 +131,7 @@ async def test_a_download_that_breaks_off_again_and_again_goes_on(train):
     size = 4 * LARGE
     leader = await training.pair()
     victim = await training.pair(SL_MAKE_ME_ADMIN="False")
-    await training.until(lambda v: len(v.peers) == 2, "not all enrolled")
+    await training.enrolled()
     for number, cut_after in ((1, 0.9 * size), (2, 0.1 * size)):
         victim.proxy.cut_after = cut_after
         training.sync()

@@ -22,7 +22,7 @@ from typing import Any
 
 from compose.plan import REPOSITORY
 
-PRELOADED = ("services.sl.daemon", "tests.faults.light_ml")
+PRELOADED = ("services.sl.daemon", "swarmlearning._session")
 PR_SET_PDEATHSIG = 1
 LARGEST_REQUEST = 65536
 LOOK = 0.02

@@ -24,6 +24,9 @@ log = logging.getLogger("swarm.mlApp")
 Asked = Callable[[int, Model, int, PeerState], Awaitable[None]]
 """Called with sequence number, model, weightage and state for each sync and the close."""
 
+MAX_WEIGHTAGE = 100
+"""Largest node weightage (``compat/01``)."""
+
 _OK = wire.Status()
 
 
@@ -140,6 +143,12 @@ class MlSession:
             raise ProtocolError(f"the ML program named a session that is not its own: {request}")
         if self._asked is not None:
             raise ProtocolError("the ML program asked again before it was answered")
+        least = 0 if isinstance(request, wire.CloseRequest) else 1
+        if not least <= request.weightage <= MAX_WEIGHTAGE:
+            raise ProtocolError(
+                f"the ML program asked for node weightage {request.weightage}; it must be "
+                f"{least} to {MAX_WEIGHTAGE}"
+            )
         self._asked, self._file_name, self._loads = request, request.file_name, 0
         digest, size = await asyncio.to_thread(ingest, self.folder, request.file_name, self.store)
         self._size = size
