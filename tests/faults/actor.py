@@ -50,7 +50,9 @@ class Actor:
             kind=NodeKind.SL, endpoint=f"127.0.0.1:{self.port}", version="actor"
         )
         await self.sn.register(self.uid, registration)
-        enrol = api.Enrol(min_peers=self.training.min_peers, may_lead=False)
+        enrol = api.Enrol(
+            min_peers=self.training.min_peers, merge_method=self.training.method, may_lead=False
+        )
         await self._write("enrol", enrol)
         beats = asyncio.create_task(self._beats())
         self._stack.callback(beats.cancel)

@@ -112,10 +112,10 @@ def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
 
 @pytest.fixture
 async def train(standing: Standing) -> AsyncIterator[Make]:
-    """Makes a training: `await train("name", min_peers, items=SMALL)`."""
+    """Makes a training: `await train("name", min_peers, items=SMALL, method="mean")`."""
     made: list[Training] = []
 
-    async def make(name: str, min_peers: int, **options: int) -> Training:
+    async def make(name: str, min_peers: int, **options: Any) -> Training:
         made.append(await standing.training(name, min_peers, **options))
         return made[-1]
 

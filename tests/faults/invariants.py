@@ -47,22 +47,21 @@ class Checked:
         return {e.round: str(e.data["reason"]) for e in self.of("Dropped", peer=pair.uid)}
 
 
-async def check(training: Training, *finished: Pair, method: str = "mean") -> Checked:
+async def check(training: Training, *finished: Pair) -> Checked:
     """Check I1 to I5 on a training.
 
     Args:
         training: with nothing under way any more.
         finished: pairs that must have ended with the final model; the training is complete then.
-        method: what its models were merged by, a key of :data:`ORACLES`.
     """
     rounds = await training.client.rounds(training.name)
     state = await training.look()
     events = training.events
-    print(training.story())
+    print(training.story())  # for who looks at a failure
     assert [e.seq for e in events] == list(range(1, len(events) + 1)), "the ledger has a gap"
     _one_merge_per_round(rounds, events)
     _everything_has_a_reason(events)
-    _as_the_oracle_says(training.kept, rounds, method)
+    _as_the_oracle_says(training.kept, rounds, training.method)
     if finished:
         assert state.view.phase is api.Phase.COMPLETED
         _all_the_same(finished, rounds[-1])

@@ -90,11 +90,13 @@ class Standing:
     def client(self, kind: NodeKind = NodeKind.SWCI, who: str = "1") -> SnClient:
         return SnClient(self.pki.identity(kind, who), [self.api], patience=15.0)
 
-    async def training(self, name: str, min_peers: int, items: int = SMALL) -> "Training":
+    async def training(
+        self, name: str, min_peers: int, items: int = SMALL, method: str = "mean"
+    ) -> "Training":
         """A new contract; close it at the end."""
         self._trainings += 1
         folder = self.folder / f"{self._trainings:02}-{name}"
-        made = Training(self, f"{name}-{self._trainings}", folder, min_peers, items)
+        made = Training(self, f"{name}-{self._trainings}", folder, min_peers, items, method)
         await made.client.create_contract(made.name)
         return made
 
@@ -120,7 +122,7 @@ class Pair:
             "SL_RESPONSE_CHANNEL": str(self.folder / "response"),
             "SL_WEIGHTS_DIR": str(self.folder), "MIN_PEERS": str(training.min_peers),
             "NODE": str(number), "ITEMS": str(training.items), "CONTRACT": training.name,
-            "KEPT": str(training.kept),
+            "KEPT": str(training.kept), "CALLBACK": json.dumps({"mergeMethod": training.method}),
         }  # fmt: skip
         standing = training.standing
         self.settings = {
@@ -190,10 +192,10 @@ class Training:
     """A contract and its pairs."""
 
     def __init__(
-        self, standing: Standing, name: str, folder: Path, min_peers: int, items: int
+        self, standing: Standing, name: str, folder: Path, min_peers: int, items: int, method: str
     ) -> None:
         self.standing, self.name, self.folder = standing, name, folder
-        self.min_peers, self.items = min_peers, items
+        self.min_peers, self.items, self.method = min_peers, items, method
         self.kept = folder / "kept"
         """All models that ML programs handed over or got, by digest."""
         self.kept.mkdir(parents=True)
@@ -224,9 +226,7 @@ class Training:
     async def enrolled(self, *pairs: Pair) -> None:
         """Wait until these pairs, all by default, take part."""
         wanted = {pair.uid for pair in pairs or self.pairs}
-        await self.until(
-            lambda v: wanted <= {p.uid for p in v.peers if p.live}, "not all enrolled"
-        )
+        await self.until(lambda v: wanted <= {p.uid for p in v.peers if p.live}, "not all enrolled")
 
     async def enter(self, context: Any) -> Any:
         """Something else that lives as long as the training."""
@@ -250,7 +250,10 @@ class Training:
         return (await self.client.state(self.name)).view
 
     async def until(
-        self, happened: Callable[[api.ContractView], bool], complaint: str, seconds: float = PATIENCE
+        self,
+        happened: Callable[[api.ContractView], bool],
+        complaint: str,
+        seconds: float = PATIENCE,
     ) -> api.ContractView:
         """Wait until the contract is as wanted; that view."""
         deadline = time.monotonic() + seconds

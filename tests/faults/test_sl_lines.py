@@ -146,5 +146,3 @@ async def test_a_download_that_breaks_off_again_and_again_goes_on(train):
     told = await check(training, *training.pairs)
     assert told.took_part(victim) == [1, 2, 3]
     assert not told.of("Dropped")
-
-

@@ -10,6 +10,7 @@ import pytest
 from services.common.errors import SwarmError
 from services.common.sn_api import Phase
 from swarmlearning.wire.digest import digest_of
+from swarmlearning.wire.tensors import read
 from tests.faults.actor import Actor
 from tests.faults.invariants import check
 from tests.faults.light_ml import model_file
@@ -144,14 +145,24 @@ async def test_a_lying_file_server_is_found_out_by_the_digest(with_actor):
     assert "is damaged: fetching it again" in said
 
 
-async def test_large_and_flipped_parameters_count_by_their_weightage(with_actor):
-    training, actor = with_actor
-    models = [
-        good(weight=np.full(SMALL, 1000, np.float32)),
-        good(weight=-np.ones(SMALL, np.float32)),
-        good(weight=np.full(SMALL, np.finfo(np.float32).max)),
-    ]
-    for content in models:
+def by_mean(attack):
+    """A mean follows an attacker as far as its weightage goes: here a third of the way."""
+    return attack / 3
+
+
+BOUNDS = {"mean": by_mean}
+"""By merge method: how far from the honest peers' models (all items within 1) a merge may be when
+a third peer of the same weightage is ``attack`` away. A robust method: a small number."""
+
+
+@pytest.mark.parametrize("method", list(BOUNDS))
+async def test_large_and_flipped_parameters_do_what_the_method_allows(train, method):
+    training = await train(f"attack-{method}", 2, method=method)
+    await training.start(2, SL_WAIT_FOR_FULL_QUORUM_SECONDS="20")
+    actor = await training.enter(Actor(training))
+    attacks = [1.0, 1000.0, -10.0, float(np.finfo(np.float32).max)]
+    for value in attacks:
+        content = good(weight=np.full(SMALL, value, np.float32))
         await round_with(training, actor, actor.serve(content))
     for weightage in (-1, 101, 10**9):
         with pytest.raises(SwarmError) as refused:
@@ -159,9 +170,16 @@ async def test_large_and_flipped_parameters_count_by_their_weightage(with_actor)
         assert "weightage" in str(refused.value)
     told, reasons = await ended(training, actor)
     assert not reasons
-    assert all(
-        {c.weightage for c in r.contributors if c.peer == actor.uid} == {1} for r in told.rounds[:4]
-    )
+    for record, attack in zip(told.rounds, attacks, strict=False):
+        assert {c.weightage for c in record.contributors} == {1}
+        merged = read((training.kept / record.digest).read_bytes())["weight"]
+        honest = [
+            read((training.kept / c.digest).read_bytes())["weight"]
+            for c in record.contributors
+            if c.peer != actor.uid
+        ]
+        reach = max(np.abs(each).max() for each in honest)
+        assert np.abs(merged).max() <= reach + BOUNDS[method](abs(attack)) * 1.001
 
 
 def flip(path):
