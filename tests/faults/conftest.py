@@ -15,6 +15,7 @@ from compose.plan import REPOSITORY
 from tests.component.compose.conftest import Composition
 from tests.faults.network import Network, NotAllowedError
 from tests.faults.sn_network import SnNetwork
+from tests.faults.standing import Make, Standing, Training
 
 PROGRAM = Path(__file__).with_name("ml_program.py")
 
@@ -101,3 +102,28 @@ async def sns(tmp_path: Path) -> AsyncIterator[SnNetwork]:
             await made.close()
     finally:
         network.close()
+
+
+@pytest.fixture(scope="session")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
+    """One SN for all fault tests of SLs."""
+    made = Standing(tmp_path_factory.mktemp("standing"))
+    try:
+        made.start_sn()
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+async def train(standing: Standing) -> AsyncIterator[Make]:
+    """Makes a training: `await train("name", min_peers, items=SMALL, method="mean")`."""
+    made: list[Training] = []
+
+    async def make(name: str, min_peers: int, **options: Any) -> Training:
+        made.append(await standing.training(name, min_peers, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        await each.close()

@@ -189,8 +189,12 @@ class MlSession:
         if self._asked is not None:
             raise ProtocolError("the ML program asked again before it was answered")
         closing = isinstance(request, wire.CloseRequest)
-        if not 0 <= request.weightage <= MAX_WEIGHTAGE:
-            raise ProtocolError(f"nodeWeightage {request.weightage}: {_WEIGHTAGE}")
+        least = 0 if closing else 1
+        if not least <= request.weightage <= MAX_WEIGHTAGE:
+            raise ProtocolError(
+                f"the ML program asked for node weightage {request.weightage}; it must be "
+                f"{least} to {MAX_WEIGHTAGE}"
+            )
         self._asked, self._loads = replace(request, weights=None), 0
         digest, size = await self._ingest(request)
         self._size = size

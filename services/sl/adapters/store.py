@@ -2,7 +2,7 @@
 
 A file appears under its name only when it is complete, so a reader never sees half of one. What an
 earlier process left is checked against its name before it is used again: after a crash or a power
-cut it may be damaged. Files are read with ``pread``, not mapped: a file that shrinks under a map
+cut it may be damaged. So is a file that somebody else changed since. Files are read with ``pread``, not mapped: a file that shrinks under a map
 would end the process.
 """
 
@@ -26,6 +26,9 @@ log = logging.getLogger("swarm.sl.store")
 
 PIECE = 1024 * 1024
 """Bytes read, hashed or copied at a time."""
+
+_Stamp = tuple[int, int, int]
+"""Inode number, size and time of the last change of a file."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _UNFINISHED = ".part"
@@ -146,7 +149,8 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._checked: set[str] = set()
+        self._checked: dict[str, _Stamp] = {}
+        """Files that are good, as long as they look like that."""
         with disk_errors("use", str(folder)):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for leftover in folder.glob(f".*{_UNFINISHED}"):
@@ -172,7 +176,11 @@ class Store:
 
     def is_checked(self, digest: Digest) -> bool:
         """Whether :meth:`open` is quick: the file was written or checked by this process."""
-        return digest in self._checked
+        try:
+            found = self.path(digest).stat()
+        except OSError:
+            return False
+        return self._checked.get(digest) == _stamp(found)
 
     def open(self, digest: Digest) -> ModelFile:
         """Open a file for reading; it stays readable even when it is collected meanwhile.
@@ -183,7 +191,7 @@ class Store:
         """
         model = _opened(self.path(digest), digest)
         try:
-            if digest not in self._checked:
+            if self._checked.get(digest) != _stamp(os.fstat(model.fd)):
                 self._check(model)
         except BaseException:
             os.close(model.fd)
@@ -257,11 +265,11 @@ class Store:
         final = self.path(digest)
         with disk_errors("write", digest):
             path.replace(final)
-        self._checked.add(digest)
+            self._checked[digest] = _stamp(final.stat())
         return final
 
     def _forget(self, path: Path) -> None:
-        self._checked.discard(path.name)
+        self._checked.pop(path.name, None)
         path.unlink(missing_ok=True)
 
     def _check(self, model: ModelFile) -> None:
@@ -270,7 +278,11 @@ class Store:
             with disk_errors("clean up", model.digest):
                 self._forget(self.path(model.digest))
             raise NotFoundError(f"model file {model.digest} on disk was damaged; fetch it again")
-        self._checked.add(model.digest)
+        self._checked[model.digest] = _stamp(os.fstat(model.fd))
+
+
+def _stamp(found: os.stat_result) -> _Stamp:
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _digest_of(model: ModelFile) -> str:

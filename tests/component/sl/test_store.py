@@ -103,6 +103,25 @@ def test_a_file_damaged_on_disk_is_found_after_a_restart_and_removed(store, dama
     assert names(again) == []
 
 
+@pytest.mark.parametrize("damage", [b"\1" + CONTENT[1:], CONTENT[:-1]], ids=["flipped", "short"])
+def test_a_file_damaged_on_disk_while_we_run_is_found_and_removed(store, damage):
+    put(store, CONTENT)
+    assert store.is_checked(DIGEST)
+    store.path(DIGEST).write_bytes(damage)
+    assert not store.is_checked(DIGEST)
+    with pytest.raises(NotFoundError, match="damaged"):
+        store.open(DIGEST)
+    assert names(store) == []
+
+
+def test_a_file_that_was_only_touched_stays(store):
+    put(store, CONTENT)
+    os.utime(store.path(DIGEST), (1, 1))
+    assert not store.is_checked(DIGEST)
+    assert store.has(DIGEST)
+    assert store.is_checked(DIGEST)
+
+
 @pytest.mark.parametrize(
     "name", ["", "..", "../x", "/etc/passwd", "a" * 63, "A" * 64, "a" * 63 + "\n", "a" * 63 + "\0"]
 )
