@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from services.common.errors import LayoutError, MlError, ProtocolError, StorageError
 from services.common.sn_api import PeerState
@@ -95,15 +96,19 @@ class Sl:
         assert 0 <= perf.metric <= 1
         return seq, weightage, state
 
+    async def end(self):
+        if self.listening is not None:
+            self.listening.cancel()
+            await asyncio.wait([self.listening])
+        self.bridge.close()
+
 
 @pytest.fixture
 async def sl(tmp_path):
     made = Sl(tmp_path)
     made.bridge.prepare()
     yield made
-    if made.listening is not None:
-        made.listening.cancel()
-    made.bridge.close()
+    await made.end()
 
 
 def digits(seed=3):
@@ -167,6 +172,55 @@ async def test_a_training_from_first_sync_to_final_model(sl, api):
     with pytest.raises(MlError) as caught:
         await sl.next()
     assert caught.value.code == "ml-closed"
+
+
+class TorchModel:
+    """What HPE's PyTorch client does with a model."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.net = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+        self.net.register_buffer("wide", torch.tensor([1 / 3, 2.0], dtype=torch.float64))
+        self.net.register_buffer("mask", torch.tensor([True, False]))
+        self.net.register_buffer("flag", torch.tensor(True))
+        self.net.register_buffer("zero", torch.tensor(0, dtype=torch.int32))
+        self.net.register_buffer("fine", torch.tensor(0.1, dtype=torch.float16))
+
+    def state(self):
+        return {name: tensor.numpy() for name, tensor in self.net.state_dict().items()}
+
+    def load(self, merged):
+        tensors = {name: torch.Tensor(np.array(merged[name])) for name in self.net.state_dict()}
+        self.net.load_state_dict(tensors, strict=False)
+
+    def evaluate(self):
+        return 0.0, 0.0
+
+
+@both
+async def test_a_torch_model_with_batchnorm_loads_what_comes_back(sl, api):
+    model = TorchModel()
+    model.net(torch.ones(4, 3))
+    before = {name: tensor.clone() for name, tensor in model.net.state_dict().items()}
+
+    def program():
+        client = sl.client(api, model)
+        client.on_train_begin()
+        client.on_train_end()
+        client.disconnect()
+
+    ml = running(program)
+    await sl.open()
+    await sl.round(lambda arrays: arrays["1.num_batches_tracked"].__iadd__(5))
+    await sl.round(lambda arrays: arrays["flag"].__ixor__(True))
+    await ml
+    after = model.net.state_dict()
+    assert after.pop("1.num_batches_tracked") == 6
+    assert after.pop("flag").item() is False
+    assert after.pop("wide").tolist() == [np.float32(1 / 3), 2.0]
+    for name, tensor in after.items():
+        assert torch.equal(tensor, before[name])
+        assert tensor.dtype == before[name].dtype
 
 
 @both
@@ -238,8 +292,7 @@ async def test_the_ml_program_may_come_first(tmp_path, api, capsys):
     await sl.open()
     await ml
     assert f"{sl.request}: waiting for pipes to be created" in capsys.readouterr().out
-    sl.listening.cancel()
-    sl.bridge.close()
+    await sl.end()
 
 
 # --- failures, and what the user reads
@@ -354,15 +407,16 @@ async def test_a_large_model_goes_both_ways_and_leaves_nothing_open(sl):
 
     ml = running(program)
     await sl.open()
-    for _ in range(2):
-        await sl.round(lambda arrays: arrays["w"].__iadd__(1))
+    for answer in (lambda: sl.ml.answer_sync(1, training_over=False), sl.ml.answer_close):
+        _, own, _, _ = await sl.next()
+        await sl.ml.install(sl.merged(own, lambda arrays: arrays["w"].__iadd__(1)))
         maps = Path("/proc/self/maps").read_text()
-        assert f"{sl.folder}/#" not in maps  # the message's pages are free again
+        assert f"{sl.folder}/" not in maps  # the message's pages are free again
+        await answer()
     await ml
     assert model.tensors["w"][:3].tolist() == [2, 3, 4]
     assert model.tensors["w"].size == 5 * MIB
-    sl.listening.cancel()
-    sl.bridge.close()
+    await sl.end()
     assert not [path for path in sl.folder.iterdir() if "weights" not in path.name]
 
 
@@ -388,7 +442,7 @@ async def test_a_message_over_the_limit_is_read_to_its_end_and_refused(tmp_path)
     sl = Sl(tmp_path, 2 * MIB)
     sl.bridge.prepare()
     await refused(sl, Large(), "SL_MAX_MESSAGE_MB allows 2097152", MlError)
-    sl.bridge.close()
+    await sl.end()
 
 
 async def test_a_full_disk_is_said_after_the_whole_message(sl, monkeypatch):
@@ -459,7 +513,7 @@ async def test_half_a_message_is_given_up_and_its_claim_costs_nothing(sl, monkey
     await sl.open()
     with pytest.raises(MlError, match="in the middle of a message: wanted 4294967295 bytes, got 5"):
         await sl.next()
-    sl.bridge.close()
+    await sl.end()
     await ml
 
 
@@ -488,8 +542,7 @@ async def test_a_message_that_was_broken_off_is_not_followed_by_another(sl):
     installing.cancel()
     with pytest.raises(MlError, match="broken off"):
         await sl.ml.fail("the SL node was stopped")
-    sl.listening.cancel()
-    sl.bridge.close()
+    await sl.end()
     stopped.set()
     await ml
 
@@ -515,8 +568,7 @@ async def test_all_clients_make_the_same_file_of_the_same_model(tmp_path):
         await sl.ml.install(model)
         await sl.ml.answer_sync(1, training_over=False)
         await ml
-        sl.listening.cancel()
-        sl.bridge.close()
+        await sl.end()
     arrays = digits().tensors
     layout = layout_of(arrays)
     raw = bytearray(layout.file_size)
