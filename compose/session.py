@@ -160,11 +160,12 @@ def _make_handovers(planner: Planner) -> None:
         folder = Path(planner.channels(index)["SL_WEIGHTS_DIR"])
         folder.mkdir()
         folder.chmod(0o777)  # as the SL makes it; the folder around it is ours alone
-        tried = subprocess.run(
-            [*PRIVATE_TMP, str(folder), "true"], capture_output=True, text=True, check=False
-        )
-        if tried.returncode:
-            raise ConfigError(f"--foreign-client: {tried.stderr.strip()}")
+    tried = subprocess.run(
+        [*PRIVATE_TMP, planner.channels(1)["SL_WEIGHTS_DIR"], "true"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if tried.returncode:
+        raise ConfigError(f"--foreign-client: {tried.stderr.strip()}")
 
 
 def _numbered(kind: str, count: int) -> list[str]:

@@ -32,7 +32,7 @@ def test_three_clients_end_with_one_model(tmp_path):
         [sys.executable, "-m", "compose.local", "run", "--foreign-client", "--nodes", "3",
          "--run-dir", str(run), "--json", "--", "sh", "-c", script],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, cwd=REPOSITORY,
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     logs = "\n".join(path.read_text()[-3000:] for path in run.glob("logs/ml-*.log"))
     assert done.returncode == 0, done.stdout + done.stderr + logs

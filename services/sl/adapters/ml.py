@@ -110,7 +110,9 @@ class MlSession:
                 log.info("the ML program ended after the swarm's training was over")
                 return False
             case _:
-                raise MlError(f"the ML program sent an unexpected {type(message).__name__}")
+                raise ProtocolError(
+                    f"the ML program sent a {type(message).__name__}, which has no place here"
+                )
         return True
 
     async def install(self, model: Model) -> Perf:

@@ -56,11 +56,11 @@ def load(message: memoryview) -> Weights:
     """
     arrays: dict[str, NDArray[Any]] = {}
     dtypes: dict[str, str] = {}
-    for entry in fields(message):
+    for count, entry in enumerate(fields(message)):
+        if count == MAX_TENSORS:
+            raise WireError(f"it has more than {MAX_TENSORS} tensors")
         if entry.number != 1:
             continue
-        if len(arrays) == MAX_TENSORS:
-            raise WireError(f"it has more than {MAX_TENSORS} tensors")
         parts = _parts(entry, {1: BYTES, 2: BYTES}, "an entry")
         raw_name = parts.get(1, [])
         name = _text(raw_name[0].data, "a name") if raw_name else ""

@@ -1,99 +1,21 @@
 """Whole sessions of clients written from compat/01 alone, over real FIFOs with the real SL side."""
 
 import asyncio
-import errno
-import os
-import tempfile
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from services.common.errors import LayoutError, MlError, ProtocolError, StorageError
+from services.common.errors import MlError
 from services.common.sn_api import PeerState
-from services.sl.adapters import bridge as bridge_module
-from services.sl.adapters.bridge import Bridge
 from services.sl.adapters.handover import ingest
-from services.sl.adapters.ml import MlSession
-from services.sl.adapters.store import Store
-from services.sl.core.events import Model
-from swarmlearning.wire.tensors import layout_of, read, write_into
+from swarmlearning.wire.tensors import layout_of, write_into
+from tests.component.sl.foreign_sl import SECONDS, Sl, digits, running
 from tests.foreign import schema
-from tests.foreign.client import API_VERSION, SwarmError
-from tests.foreign.hpe22 import Client22
+from tests.foreign.client import SwarmError
 from tests.foreign.hpe23 import Client23
-from tests.foreign.model import Digits
-
-SECONDS = 30.0
-MIB = 1024 * 1024
-
-
-class Sl:
-    """The real ML side of an SL; a test plays the swarm."""
-
-    def __init__(self, tmp_path, limit=64 * MIB):
-        self.folder = tmp_path / "hpe-swarm"
-        self.request, self.response = tmp_path / "request.pipe", tmp_path / "response.pipe"
-        self.bridge = Bridge(self.request, self.response, self.folder, limit)
-        self.store = Store(tmp_path / "store")
-        self.ml = MlSession(self.bridge, self.folder, self.store)
-        self.environment = {
-            "SL_REQUEST_CHANNEL": str(self.request),
-            "SL_RESPONSE_CHANNEL": str(self.response),
-        }
-        self.asked = asyncio.Queue()
-        self.slept = []
-        self.sleep = self.slept.append
-        self.listening = None
-
-    def client(self, api, model, *, sync=2, **named):
-        """Blocks until the session is open."""
-        named |= {"environment": self.environment, "sleep": self.sleep}
-        if api == "2.2":
-            return Client22(model, sync, 1, **named)
-        return Client23(model, sync, 1, folder=self.folder, **named)
-
-    async def open(self):
-        await self.bridge.connect(SECONDS)
-        terms = await self.ml.open()
-        await self.ml.accept()
-        self.listening = asyncio.create_task(self.ml.listen(self._note))
-        return terms
-
-    async def _note(self, *asked):
-        self.asked.put_nowait(asked)
-
-    async def next(self):
-        """The ML program's next request, or what `listen` ended with."""
-        getting = asyncio.create_task(self.asked.get())
-        tasks = {getting, self.listening}
-        async with asyncio.timeout(SECONDS):
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if getting.done():
-            return getting.result()
-        getting.cancel()
-        return self.listening.result()
-
-    def merged(self, model, change):
-        """A model of the store, changed and stored again, as another peer's merge would be."""
-        raw = bytearray(self.store.path(model.digest).read_bytes())
-        arrays = {name: np.array(array) for name, array in read(raw).items()}
-        change(arrays)
-        write_into(raw, arrays, layout_of(arrays))
-        (self.folder / "trained_weights.safetensors").write_bytes(raw)
-        return Model(*ingest(self.folder, "trained_weights.safetensors", self.store))
-
-    async def round(self, change=lambda arrays: None, *, over=False, interval=2):
-        """Serve one request; returns its sequence number, weightage and state."""
-        seq, model, weightage, state = await self.next()
-        perf = await self.ml.install(self.merged(model, change))
-        if state is PeerState.TRAINING:
-            await self.ml.answer_sync(interval, over)
-        else:
-            await self.ml.answer_close()
-        assert 0 <= perf.metric <= 1
-        return seq, weightage, state
 
 
 @pytest.fixture
@@ -101,22 +23,10 @@ async def sl(tmp_path):
     made = Sl(tmp_path)
     made.bridge.prepare()
     yield made
-    if made.listening is not None:
-        made.listening.cancel()
-    made.bridge.close()
-
-
-def digits(seed=3):
-    random = np.random.default_rng(seed)
-    labels = random.integers(0, 10, 64)
-    return Digits(random.random((10, 64))[labels], labels, seed)
+    await made.end()
 
 
 both = pytest.mark.parametrize("api", ["2.2", "2.3"])
-
-
-def running(work, *arguments):
-    return asyncio.create_task(asyncio.to_thread(work, *arguments))
 
 
 # --- sessions
@@ -167,6 +77,55 @@ async def test_a_training_from_first_sync_to_final_model(sl, api):
     with pytest.raises(MlError) as caught:
         await sl.next()
     assert caught.value.code == "ml-closed"
+
+
+class TorchModel:
+    """What HPE's PyTorch client does with a model."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.net = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+        self.net.register_buffer("wide", torch.tensor([1 / 3, 2.0], dtype=torch.float64))
+        self.net.register_buffer("mask", torch.tensor([True, False]))
+        self.net.register_buffer("flag", torch.tensor(True))
+        self.net.register_buffer("zero", torch.tensor(0, dtype=torch.int32))
+        self.net.register_buffer("fine", torch.tensor(0.1, dtype=torch.float16))
+
+    def state(self):
+        return {name: tensor.numpy() for name, tensor in self.net.state_dict().items()}
+
+    def load(self, merged):
+        tensors = {name: torch.Tensor(np.array(merged[name])) for name in self.net.state_dict()}
+        self.net.load_state_dict(tensors, strict=False)
+
+    def evaluate(self):
+        return 0.0, 0.0
+
+
+@both
+async def test_a_torch_model_with_batchnorm_loads_what_comes_back(sl, api):
+    model = TorchModel()
+    model.net(torch.ones(4, 3))
+    before = {name: tensor.clone() for name, tensor in model.net.state_dict().items()}
+
+    def program():
+        client = sl.client(api, model)
+        client.on_train_begin()
+        client.on_train_end()
+        client.disconnect()
+
+    ml = running(program)
+    await sl.open()
+    await sl.round(lambda arrays: arrays["1.num_batches_tracked"].__iadd__(5))
+    await sl.round(lambda arrays: arrays["flag"].__ixor__(True))
+    await ml
+    after = model.net.state_dict()
+    assert after.pop("1.num_batches_tracked") == 6
+    assert after.pop("flag").item() is False
+    assert after.pop("wide").tolist() == [np.float32(1 / 3), 2.0]
+    for name, tensor in after.items():
+        assert torch.equal(tensor, before[name])
+        assert tensor.dtype == before[name].dtype
 
 
 @both
@@ -238,8 +197,7 @@ async def test_the_ml_program_may_come_first(tmp_path, api, capsys):
     await sl.open()
     await ml
     assert f"{sl.request}: waiting for pipes to be created" in capsys.readouterr().out
-    sl.listening.cancel()
-    sl.bridge.close()
+    await sl.end()
 
 
 # --- failures, and what the user reads
@@ -324,176 +282,6 @@ async def test_a_program_that_begins_with_something_else_is_told(sl):
     await ml
 
 
-# --- weights inside messages
-
-
-class Large:
-    """A model of a few MiB, so that its messages go to the disk."""
-
-    def __init__(self, size=3 * MIB):
-        self.tensors = {"w": np.arange(size // 4, dtype=np.float32), "n": np.array(3)}
-
-    def state(self):
-        return self.tensors
-
-    def load(self, merged):
-        self.tensors = {name: np.array(array) for name, array in merged.items()}
-
-    def evaluate(self):
-        return 0.0, 0.0
-
-
-async def test_a_large_model_goes_both_ways_and_leaves_nothing_open(sl):
-    model = Large(20 * MIB)
-
-    def program():
-        client = sl.client("2.2", model)
-        client.on_train_begin()
-        client.on_train_end()
-        client.disconnect()
-
-    ml = running(program)
-    await sl.open()
-    for _ in range(2):
-        await sl.round(lambda arrays: arrays["w"].__iadd__(1))
-        maps = Path("/proc/self/maps").read_text()
-        assert f"{sl.folder}/#" not in maps  # the message's pages are free again
-    await ml
-    assert model.tensors["w"][:3].tolist() == [2, 3, 4]
-    assert model.tensors["w"].size == 5 * MIB
-    sl.listening.cancel()
-    sl.bridge.close()
-    assert not [path for path in sl.folder.iterdir() if "weights" not in path.name]
-
-
-async def refused(sl, model, words, kind):
-    """A 2.2 client's sync is refused: with which error, and that the client read why."""
-
-    def program():
-        client = sl.client("2.2", model)
-        with pytest.raises(SwarmError, match=f"Sync Swarm call .* SL error: .*{words}"):
-            client.on_train_begin()
-        client.disconnect()
-
-    ml = running(program)
-    await sl.open()
-    with pytest.raises(kind, match=words) as caught:
-        await sl.next()
-    if not isinstance(caught.value, MlError):  # as the daemon does
-        await sl.ml.fail(str(caught.value))
-    await ml
-
-
-async def test_a_message_over_the_limit_is_read_to_its_end_and_refused(tmp_path):
-    sl = Sl(tmp_path, 2 * MIB)
-    sl.bridge.prepare()
-    await refused(sl, Large(), "SL_MAX_MESSAGE_MB allows 2097152", MlError)
-    sl.bridge.close()
-
-
-async def test_a_full_disk_is_said_after_the_whole_message(sl, monkeypatch):
-    def full(**_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(tempfile, "TemporaryFile", full)
-    await refused(sl, Large(), "the disk is full", StorageError)
-
-
-@pytest.mark.parametrize(
-    ("array", "words"),
-    [
-        (np.array([np.nan]), "'w' holds values"),
-        (np.array([1, 2], complex), "are not numbers"),
-        (np.array(["a"]), "are not numbers"),
-    ],
-    ids=["nan", "complex", "text"],
-)
-async def test_weights_that_cannot_be_merged_are_refused_with_the_reason(sl, array, words):
-    model = Large()
-    model.tensors = {"w": array}
-    await refused(sl, model, words, LayoutError)
-
-
-async def test_no_weights_at_all_is_refused(sl):
-    model = Large()
-    model.tensors = {}
-    await refused(sl, model, "neither a file name nor weights", LayoutError)
-
-
-async def test_a_weightage_that_cannot_be_is_refused(sl):
-    def program():
-        client = sl.client("2.3", digits())
-        client.weightage = -1
-        with pytest.raises(SwarmError, match="SL error: nodeWeightage -1"):
-            client.on_train_begin()
-
-    ml = running(program)
-    await sl.open()
-    with pytest.raises(ProtocolError, match="nodeWeightage -1") as caught:
-        await sl.next()
-    await sl.ml.fail(str(caught.value))
-    await ml
-
-
-class Broken(Client22):
-    """Announces four GiB and sends half a MiB."""
-
-    def exchange(self, *_):
-        header = self.header(API_VERSION, schema.SYNC, 2**32 - 1)
-        self.outgoing.write(header.SerializeToString(deterministic=True))
-        self.outgoing.write(b"\x0a\x01x\x2a\xf0\xff\xff\xff\x0f" + bytes(MIB // 2))
-        self.outgoing.flush()
-        self.read(1)
-
-
-async def test_half_a_message_is_given_up_and_its_claim_costs_nothing(sl, monkeypatch):
-    monkeypatch.setattr(bridge_module, "STALL_SECONDS", 0.2)
-
-    def program():
-        client = Broken(digits(), 1, 1, environment=sl.environment)
-        with pytest.raises(SwarmError, match="pipe closed"):
-            client.on_train_begin()
-        client.disconnect()
-
-    ml = running(program)
-    await sl.open()
-    with pytest.raises(MlError, match="in the middle of a message: wanted 4294967295 bytes, got 5"):
-        await sl.next()
-    sl.bridge.close()
-    await ml
-
-
-async def test_a_message_that_was_broken_off_is_not_followed_by_another(sl):
-    model = Large(20 * MIB)
-    stopped = threading.Event()
-
-    class Slow(Client22):
-        def receive(self):
-            if self.session:
-                assert stopped.wait(SECONDS)
-            return super().receive()
-
-    def program():
-        client = Slow(model, 1, 1, environment=sl.environment)
-        with pytest.raises(SwarmError, match="pipe closed"):
-            client.on_train_begin()
-        client.disconnect()
-
-    ml = running(program)
-    await sl.open()
-    _, own, _, _ = await sl.next()
-    installing = asyncio.create_task(sl.ml.install(own))
-    while not sl.bridge._sending:
-        await asyncio.sleep(0.01)
-    installing.cancel()
-    with pytest.raises(MlError, match="broken off"):
-        await sl.ml.fail("the SL node was stopped")
-    sl.listening.cancel()
-    sl.bridge.close()
-    stopped.set()
-    await ml
-
-
 # --- the same model, however it comes
 
 
@@ -515,8 +303,7 @@ async def test_all_clients_make_the_same_file_of_the_same_model(tmp_path):
         await sl.ml.install(model)
         await sl.ml.answer_sync(1, training_over=False)
         await ml
-        sl.listening.cancel()
-        sl.bridge.close()
+        await sl.end()
     arrays = digits().tensors
     layout = layout_of(arrays)
     raw = bytearray(layout.file_size)

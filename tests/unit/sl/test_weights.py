@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.sl.core.weights import MAX_NAME, Weights, dump, load
+from services.sl.core.weights import MAX_NAME, MAX_TENSORS, Weights, dump, load
 from swarmlearning.wire.tensors import DTYPES, WireError
 from tests.foreign.schema import messages
 
@@ -130,6 +130,7 @@ REFUSED = {
     "an entry that is a number": (b"\x08\x01", "not a message"),
     "two values": (b"\x0a\x04\x12\x00\x12\x00", "twice"),
     "many fields": (b"\x0a\x80\x02" + b"\x78\x01" * 128, "too many fields"),
+    "endless unknown fields": (b"\x10\x05" * (MAX_TENSORS + 1), "more than 100000 tensors"),
     "cut": (ENTRY[:-1], "claims"),
     "garbage": (b"\xff" * 30, "does not end"),
     "a lying size": (b"\x0a\xff\xff\xff\xff\x0f", "claims 4294967295 bytes, 0 are left"),
