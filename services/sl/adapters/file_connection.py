@@ -12,7 +12,7 @@ from http import HTTPStatus
 from services.common.errors import ForbiddenError, NotFoundError, StorageError, SwarmError
 from services.common.ids import Digest, NodeKind
 from services.common.tls import PeerCertificate
-from services.sl.adapters.intake import Intake
+from services.sl.adapters.intake import Hashers, Intake
 from services.sl.adapters.job import Stop, run_job
 from services.sl.adapters.store import ModelFile, Store
 from services.sl.adapters.tls_stream import TlsStream
@@ -95,8 +95,8 @@ class Threads:
 
     transfers: Executor
     """One for each transfer under way."""
-    helpers: Executor
-    """Hash and write what arrives."""
+    hashers: Hashers
+    """Hash what arrives."""
 
 
 class FileConnection:
@@ -237,10 +237,11 @@ class FileConnection:
         while offset < end:
             length = min(CHUNK - offset % CHUNK, end - offset)
             packed = packer.pack(memoryview(self._piece(model, offset, length)))
-            body = b"%x\r\n%b\r\n" % (len(packed), packed)
             self._traffic.sent(len(packed))
-            for at in range(0, len(body), SLICE):
-                self.stream.send_all(body[at : at + SLICE])
+            self.stream.send_all(b"%x\r\n" % len(packed))
+            for at in range(0, len(packed), SLICE):
+                self.stream.send_all(packed[at : at + SLICE])
+            self.stream.send_all(b"\r\n")
             offset += length
         self.stream.send_all(b"0\r\n\r\n")
 
@@ -285,7 +286,7 @@ class FileConnection:
     def _receive(self, request: FileRequest) -> None:
         with (
             self._store.writer(request.length) as draft,
-            Intake(draft, request.length, self._threads.helpers) as intake,
+            Intake(draft, request.length, self._threads.hashers) as intake,
         ):
             while intake.missing:
                 room = intake.room()

@@ -27,6 +27,7 @@ from services.sl.adapters.file_connection import (
     Threads,
     Traffic,
 )
+from services.sl.adapters.intake import Hashers
 from services.sl.adapters.store import Store
 from services.sl.adapters.tls_stream import TlsStream
 from services.sl.core.file_request import RequestError
@@ -66,7 +67,7 @@ class FileServer:
         self._limits = limits or Limits()
         self._threads = Threads(
             ThreadPoolExecutor(self._limits.connections, thread_name_prefix="serve"),
-            ThreadPoolExecutor(self._limits.connections, thread_name_prefix="hash"),
+            Hashers(),
         )
         self._group = asyncio.TaskGroup()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -89,8 +90,8 @@ class FileServer:
         try:
             await self._group.__aexit__(kind, exc, traceback)
         finally:
-            for threads in (self._threads.transfers, self._threads.helpers):
-                threads.shutdown(wait=False)
+            self._threads.transfers.shutdown(wait=False)
+            self._threads.hashers.close()
 
     def _start(self, work: Callable[..., Any], *args: object) -> asyncio.Task[None]:
         task = self._group.create_task(work(*args))

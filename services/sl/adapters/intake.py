@@ -2,11 +2,15 @@
 
 Pieces are small enough to stay in a core's cache from TLS to the disk. A second thread hashes them,
 because hashing takes as long as receiving and both release the GIL: with a core to spare it costs
-no time (``docs/performance-data.md``).
+no time (``docs/performance-data.md``). Without one it would only cost, so that where many files
+arrive at once, most are hashed where they are received.
 """
 
-from concurrent.futures import Executor, Future, wait
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
+from threading import BoundedSemaphore
 from typing import Self
 
 from services.sl.adapters.store import Draft
@@ -18,17 +22,37 @@ AHEAD = 8
 """Pieces that may wait to be hashed."""
 
 
+class Hashers:
+    """The threads that hash what arrives; one for every two cores."""
+
+    def __init__(self) -> None:
+        count = max(1, (os.cpu_count() or 1) // 2)
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="hash")
+        self._free = BoundedSemaphore(count)
+
+    def start(self, job: Callable[[], None]) -> Future[None] | None:
+        """Run ``job`` in a thread at once; None if all are busy."""
+        if not self._free.acquire(blocking=False):
+            return None
+        future = self._threads.submit(job)
+        future.add_done_callback(lambda _: self._free.release())
+        return future
+
+    def close(self) -> None:
+        """End them, as soon as their jobs are done."""
+        self._threads.shutdown(wait=False)
+
+
 class Intake:
     """Takes the bytes of one file in order; use it in ``with``, which ends the second thread.
 
     Args:
         draft: where they go; must outlive this.
         size: of the file, bytes.
-        helpers: one of its threads hashes; it must have one for each intake at a time. A file of
-            few pieces needs none.
+        hashers: one of them hashes, if one is free and the file is worth it.
     """
 
-    def __init__(self, draft: Draft, size: int, helpers: Executor) -> None:
+    def __init__(self, draft: Draft, size: int, hashers: Hashers) -> None:
         self.received = 0
         """Bytes so far."""
         self._draft, self._size = draft, size
@@ -39,7 +63,7 @@ class Intake:
         self._hashed: SimpleQueue[memoryview] = SimpleQueue()
         self._helper: Future[None] | None = None
         if size > AHEAD * PIECE:
-            self._helper = helpers.submit(self._hash)
+            self._helper = hashers.start(self._hash)
 
     def __enter__(self) -> Self:
         return self

@@ -16,6 +16,7 @@ from services.common.errors import ConfigError, ForbiddenError, PeerUnavailableE
 from services.common.ids import Digest
 from services.common.settings import service_address
 from services.common.tls import Identity
+from services.sl.adapters.intake import Hashers
 from services.sl.adapters.job import Stop, run_job
 from services.sl.adapters.peer import Connections, Patience, Peer
 from services.sl.adapters.store import Store
@@ -53,7 +54,7 @@ class Peers:
         self._patience = patience or Patience()
         self._connections = Connections()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="peers")
-        self._helpers = ThreadPoolExecutor(THREADS, thread_name_prefix="peers-hash")
+        self._hashers = Hashers()
 
     async def __aenter__(self) -> Self:
         return self
@@ -64,8 +65,8 @@ class Peers:
     def close(self) -> None:
         """Close the kept connections; transfers under way must have been cancelled."""
         self._connections.close()
-        for threads in (self._threads, self._helpers):
-            threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._hashers.close()
 
     async def fetch(
         self, endpoint: str, digest: Digest, size: int, store: Store,
@@ -94,7 +95,7 @@ class Peers:
         download: Download | None = None
         try:
             async with self._peer(endpoint, size, deadline_s) as peer:
-                download = Download(peer, digest, size, store, self._helpers, self._links)
+                download = Download(peer, digest, size, store, self._hashers, self._links)
                 await self._run(download.run)
         except TimeoutError as exc:
             got = download.received if download else 0

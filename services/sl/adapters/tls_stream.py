@@ -1,8 +1,8 @@
 """A TLS connection that a client made to us: small things await, bodies are sent from a thread.
 
-A plain ``ssl`` socket without asyncio's transport, which would copy every byte several times and
-encrypt on the event loop (measured: 0.37 of the TLS floor against 0.5 to 0.6, ``docs/
-performance-data.md``). One user at a time: either the event loop or one thread.
+A plain ``ssl`` socket without asyncio's transport, which copies every byte several times and
+encrypts on the event loop (``docs/performance-data.md``). One user at a time: either the event loop
+or one thread.
 """
 
 import asyncio

@@ -3,12 +3,11 @@
 import json
 import logging
 import time
-from concurrent.futures import Executor
 from typing import NoReturn
 
 from services.common.errors import DigestMismatchError, PeerUnavailableError
 from services.common.ids import Digest
-from services.sl.adapters.intake import Intake
+from services.sl.adapters.intake import Hashers, Intake
 from services.sl.adapters.job import Stop
 from services.sl.adapters.peer import Peer, UnreachableError, words
 from services.sl.adapters.peer_connection import Answer, PeerConnection
@@ -36,12 +35,12 @@ class Download:
         digest: of the file.
         size: of the file, bytes, as announced on the contract.
         store: where it goes.
-        helpers: hash and write.
+        hashers: hash what arrives.
         links: says whether to ask for it packed, and learns how fast it came.
     """
 
     def __init__(
-        self, peer: Peer, digest: Digest, size: int, store: Store, helpers: Executor, links: Links
+        self, peer: Peer, digest: Digest, size: int, store: Store, hashers: Hashers, links: Links
     ) -> None:
         self.received = 0
         """Bytes on the wire so far."""
@@ -50,7 +49,7 @@ class Download:
         self.packed = False
         """Whether some of it came packed."""
         self._peer, self._digest, self._size, self._store = peer, digest, size, store
-        self._helpers, self._links = helpers, links
+        self._hashers, self._links = hashers, links
 
     def run(self, stop: Stop) -> None:
         """Download, verify, store; a file that is not what it should be is fetched once more.
@@ -63,7 +62,7 @@ class Download:
         """
         with self._store.writer(self._size) as draft:
             for last in (False, True):
-                with Intake(draft, self._size, self._helpers) as intake:
+                with Intake(draft, self._size, self._hashers) as intake:
                     self._fill(intake, stop)
                     if intake.hexdigest() == self._digest:
                         draft.commit(self._digest)

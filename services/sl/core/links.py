@@ -1,7 +1,5 @@
 """How fast the links to other SLs are, as far as transfers showed, and when packing pays."""
 
-from collections import defaultdict, deque
-
 FAST = 50_000_000
 """Bytes per second on the wire from which packing gains nothing: it costs more than it saves."""
 
@@ -13,7 +11,7 @@ REMEMBERED = 3
 
 
 class Links:
-    """The links of one SL, by endpoint.
+    """The links of one SL, by endpoint. Several threads may use it.
 
     Args:
         threshold: files smaller than this many bytes may be packed; 0: never.
@@ -21,7 +19,7 @@ class Links:
 
     def __init__(self, threshold: int) -> None:
         self._threshold = threshold
-        self._rates: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
+        self._rates: dict[str, tuple[float, ...]] = {}
 
     def note(self, endpoint: str, size: int, seconds: float) -> None:
         """Remember a transfer.
@@ -32,7 +30,8 @@ class Links:
             seconds: from the answer's head to its end.
         """
         if size >= MIN_SIZE:
-            self._rates[endpoint].append(size / max(seconds, 1e-6))
+            rates = (*self._rates.get(endpoint, ()), size / max(seconds, 1e-6))
+            self._rates[endpoint] = rates[-REMEMBERED:]
 
     def pays(self, endpoint: str, size: int) -> bool:
         """Whether to ask for a file of ``size`` bytes in packed form. Not before a plain one."""
