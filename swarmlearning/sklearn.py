@@ -17,7 +17,7 @@ or in a loop of your own::
             callback.on_epoch_end(epoch)
 """
 
-# ruff: noqa: N803 - HPE's public camelCase
+
 
 from functools import partial
 from types import TracebackType

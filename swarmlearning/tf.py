@@ -13,7 +13,7 @@ inside such a ``with`` are one training for the swarm.
 Written against Keras alone: TensorFlow is tested, and so is ``KERAS_BACKEND=torch``.
 """
 
-# ruff: noqa: N803 - HPE's public camelCase
+
 
 import threading
 from functools import partial

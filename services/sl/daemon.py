@@ -56,7 +56,7 @@ async def serve(settings: SlSettings) -> None:
         limits = Limits(pack_below=pack_below)
         server = FileServer(sock, identity, store, members.may_read, members.may_copy, limits)
         await stack.enter_async_context(server)
-        peers = await stack.enter_async_context(Peers(identity))
+        peers = await stack.enter_async_context(Peers(identity, pack_below=pack_below))
         limit = settings.sl_max_message_mb * 1024 * 1024
         bridge = Bridge(request, response, settings.sl_weights_dir, limit)
         stack.callback(bridge.close)

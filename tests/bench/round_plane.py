@@ -85,9 +85,9 @@ class Node:
         fetches = [self.peers.fetch(e, Digest(d), s, self.store) for e, d, s in inputs]
         await asyncio.gather(*fetches)
         own = [path.name for path in self.store.folder.iterdir()]
-        merged, size = await merge_files("mean", self.store, [(Digest(d), 1) for d in sorted(own)])
-        await self.peers.push(inputs[0][0], merged, size, self.store)
-        return merged, size
+        file = await merge_files("mean", self.store, [(Digest(d), 1) for d in sorted(own)])
+        await self.peers.push(inputs[0][0], file.digest, file.size, self.store)
+        return file.digest, file.size
 
     async def install(self, endpoint: str, digest: str, size: int) -> None:
         """Fetch the merged model and hand it to the ML program."""
