@@ -6,9 +6,10 @@ that is the middle value, or the mean of the two middle ones. The mean is rounde
 even, in the tensor's dtype, integers and booleans included. A zero is +0.
 
 Equal weights take a sorting network of ``minimum`` and ``maximum`` over whole blocks, from which
-everything that the middle does not depend on is struck out. Other weights take rank counting: for
-each pair of inputs one comparison tells which comes first. Neither calculates with the values, so
-nothing depends on the machine.
+everything that the middle does not depend on is struck out. With other weights, items of up to 32
+bits are sorted by a whole network, as float64 numbers whose low bits carry the weight; wider ones
+take rank counting: for each pair of inputs one comparison tells which comes first. None of these
+calculates with the values, so nothing depends on the machine.
 """
 
 from collections.abc import Sequence
@@ -21,6 +22,11 @@ from services.sl.core.method import OnePass, Piece
 from swarmlearning.wire.tensors import DTYPES
 
 _HALVES = ("F16", "BF16")
+_TAG_BITS = 20
+"""Low bits of a float64 that no number of 32 bits sets."""
+_TAG = (1 << _TAG_BITS) - 1
+_STRIP = 8 * 1024
+"""Items sorted at a time, so that they stay in a core's cache."""
 
 
 class CoordMedian(OnePass):
@@ -50,27 +56,32 @@ class CoordMedian(OnePass):
         """Lower and upper median of each coordinate; valid until the next call."""
         if max(weights) == min(weights):
             return self._by_network(keys)
+        if keys[0].itemsize <= 4 and sum(weights) < 1 << _TAG_BITS:
+            return self._by_tags(keys, weights)
         return self._by_rank(keys, weights)
 
     def _by_network(self, keys: Sequence[Array]) -> tuple[Array, Array]:
-        free = self._lines(len(keys) + 1, keys[0])
         lines = list(keys)
-        own: list[Array | None] = [None] * len(keys)
-        for i, j, keep_i, keep_j in network(len(keys)):
-            one, other = lines[i], lines[j]
-            if keep_i:
-                lines[i] = free.pop()
-                np.minimum(one, other, out=lines[i])
-            if keep_j:
-                mine = own[j]
-                lines[j] = free.pop() if mine is None else mine
-                np.maximum(one, other, out=lines[j])
-                own[j] = lines[j]
-            spent = own[i]
-            if spent is not None:
-                free.append(spent)
-            own[i] = lines[i] if keep_i else None
+        free = self._lines(len(keys) + 1, keys[0])
+        _exchange(network(len(keys)), lines, [None] * len(keys), free)
         return lines[(len(keys) - 1) // 2], lines[len(keys) // 2]
+
+    def _by_tags(self, keys: Sequence[Array], weights: Sequence[int]) -> tuple[Array, Array]:
+        """Sort float64 numbers that carry their weights in bits that the values do not need."""
+        total, first = sum(weights), keys[0]
+        low, high = np.empty_like(first), np.empty_like(first)
+        for start in range(0, len(first), _STRIP):
+            strip = slice(start, start + _STRIP)
+            spare, *lines = self._lines(len(keys) + 1, np.empty(len(first[strip])))
+            for key, weight, line in zip(keys, weights, lines, strict=True):
+                np.copyto(line, key[strip])
+                bits = line.view(np.int64)
+                np.bitwise_or(bits, weight, out=bits)
+            _exchange(network(len(keys), whole=True), lines, list(lines), [spare])
+            low[strip] = _reach(lines, (total + 1) // 2)
+            if total % 2 == 0:
+                high[strip] = _reach(lines, total // 2 + 1)
+        return low, low if total % 2 else high
 
     def _by_rank(self, keys: Sequence[Array], weights: Sequence[int]) -> tuple[Array, Array]:
         """Per input, the weights up to and including it, in the order of (value, position)."""
@@ -98,14 +109,15 @@ class CoordMedian(OnePass):
         return [line[: like.nbytes].view(like.dtype) for line in self._memory]
 
 
+Plan = tuple[tuple[int, int, bool, bool], ...]
+"""Comparators: (i, j, whether line i = the smaller is needed, whether line j = the larger is)."""
+
+
 @lru_cache(maxsize=64)
-def network(count: int) -> tuple[tuple[int, int, bool, bool], ...]:
-    """Comparators that bring the middle of ``count`` lines to its place.
+def network(count: int, *, whole: bool = False) -> Plan:
+    """Comparators that sort ``count`` lines, or bring the middle ones to their places.
 
-    Batcher's odd-even merge sort (Knuth, TAOCP 3, 5.2.2M), without what the middle does not need.
-
-    Returns:
-        (i, j, whether line i = the smaller is needed, whether line j = the larger is), in order.
+    Batcher's odd-even merge sort (Knuth, TAOCP 3, 5.2.2M), without what is not needed.
     """
     pairs, size = [], 1
     while size < count:
@@ -117,13 +129,52 @@ def network(count: int) -> tuple[tuple[int, int, bool, bool], ...]:
                         pairs.append((i, i + step))
             step //= 2
         size *= 2
-    wanted = {(count - 1) // 2, count // 2}
+    wanted = set(range(count)) if whole else {(count - 1) // 2, count // 2}
     kept = []
     for i, j in reversed(pairs):
         if i in wanted or j in wanted:
             kept.append((i, j, i in wanted, j in wanted))
             wanted |= {i, j}
     return tuple(reversed(kept))
+
+
+def _exchange(plan: Plan, lines: list[Array], own: list[Array | None], free: list[Array]) -> None:
+    """Run a network.
+
+    Args:
+        plan: the network.
+        lines: what to sort; replaced by what comes out.
+        own: those of the lines that may be written to.
+        free: memory for results.
+    """
+    for i, j, keep_i, keep_j in plan:
+        one, other = lines[i], lines[j]
+        if keep_i:
+            lines[i] = free.pop()
+            np.minimum(one, other, out=lines[i])
+        if keep_j:
+            mine = own[j]
+            lines[j] = free.pop() if mine is None else mine
+            np.maximum(one, other, out=lines[j])
+            own[j] = lines[j]
+        spent = own[i]
+        if spent is not None:
+            free.append(spent)
+        own[i] = lines[i] if keep_i else None
+
+
+def _reach(lines: Sequence[Array], target: int) -> Array:
+    """Of sorted and tagged lines, the value at which the weights reach the target."""
+    bits = [line.view(np.int64) for line in lines]
+    missing = (bits[0] & _TAG) - target
+    found = bits[0].copy()
+    for line in bits[1:]:
+        go_on = missing >> 63  # all bits set where the weights do not suffice yet
+        go_on &= found ^ line
+        found ^= go_on
+        missing += line & _TAG
+    found &= ~_TAG
+    return found.view(np.float64)
 
 
 def _pick(items: Array, pulls: Array, ranks: Array, target: int, out: Array) -> None:

@@ -1,6 +1,7 @@
 """Merge methods of users: found by name, refused with a reason, never able to harm in silence."""
 
 import sys
+from pathlib import Path
 from textwrap import dedent
 
 import numpy as np
@@ -139,3 +140,13 @@ def test_what_a_method_does_wrong_is_said_with_its_name(module, name, words):
 def test_a_method_that_this_sl_lacks_is_refused_with_what_to_do():
     with pytest.raises(ConfigError, match=r"'x-mine'; known: .*mean.*SL_MERGE_METHODS of each SL"):
         method_named("x-mine")
+
+
+def test_the_example_of_the_documentation_works(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[3] / "docs" / "merging.md").read_text()
+    code = page.split("```python\n")[1].split("```")[0]
+    (tmp_path / "documented_merging.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    methods = load_methods("x-trimmed=documented_merging:Trimmed")
+    models = [(0, 0, 0, 0, 0), (1, 1, 1, 1, 1), (2, 2, 2, 2, 2), (3, 3, 3, 3, 3), (99, 0, 0, 0, 99)]
+    assert merged(methods, "x-trimmed", models, [1] * 5) == ([2, 1, 1, 1], [2])
