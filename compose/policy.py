@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-ML_GRACE = 10.0
-"""Seconds that an ML program may take to end by itself once its SL is gone."""
+ML_GRACE = 60.0
+"""Seconds that an ML program may take to end by itself once its SL is gone: it may evaluate and
+save the final model, and a Python with large frameworks takes seconds to exit."""
 SL_GRACE = 60.0
 """Seconds that an SL may take to end by itself once its ML program is gone: it serves the final
 model to the others first."""

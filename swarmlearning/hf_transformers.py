@@ -235,7 +235,8 @@ def _answer(outputs: Any) -> tuple[float, Any]:  # noqa: ANN401 - a ModelOutput 
             "the model gave no loss for a batch of adsValData: its batches must hold the labels, "
             "under the names that the model takes (mostly `labels`)"
         )
-    return float(loss.mean()), outputs.get("logits") if named else outputs[1]
+    logits = outputs.get("logits") if named else (*outputs, None)[1]
+    return float(loss.mean()), logits
 
 
 class _Average:

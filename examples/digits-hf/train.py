@@ -20,11 +20,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "digits"))
 
 import data  # the same organisations as in examples/digits
 
-EPOCHS = int(os.environ.get("MAX_EPOCHS", "20"))
+EPOCHS = int(os.environ.get("MAX_EPOCHS", "15"))
 MIN_PEERS = int(os.environ.get("MIN_PEERS", "4"))
 BATCH = 16
-LEARNING_RATE = 0.002
-SYNC_EVERY = 2  # optimizer steps
+LEARNING_RATE = 0.005
+SYNC_EVERY = 3  # optimizer steps
 FOLDER = Path(os.environ.get("MODEL_DIR", "."))
 
 
@@ -66,7 +66,7 @@ class Curve(transformers.TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         step = state.global_step
-        if self.in_swarm and step > 1 and step % SYNC_EVERY == 1:  # merged just now: 3, 5, 7...
+        if self.in_swarm and step > 1 and step % SYNC_EVERY == 1:  # merged just now: 4, 7, 10...
             self.add(state.epoch)
 
     def on_epoch_end(self, args, state, control, **kwargs):
