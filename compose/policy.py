@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-ML_GRACE = 10.0
-"""Seconds that an ML program may take to end by itself once its SL is gone."""
+ML_GRACE = 30.0
+"""Seconds that an ML program may take to end by itself once its SL is gone. Python with TensorFlow
+needs 2 seconds of a processor for it, which were 10 on a busy machine."""
 SL_GRACE = 60.0
 """Seconds that an SL may take to end by itself once its ML program is gone: it serves the final
 model to the others first."""

@@ -35,6 +35,8 @@ class Example:
 
 EXAMPLES = {
     "digits": Example(5, 4, "Handwritten digits: five organisations with two digits each"),
+    "digits-keras": Example(5, 4, "Handwritten digits in Keras: two digits each"),
+    "digits-sklearn": Example(5, 4, "Handwritten digits in scikit-learn: two digits each"),
     "breast-cancer": Example(3, 3, "Breast cancer: three hospitals with 100 cases each"),
 }
 
