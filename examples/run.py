@@ -37,6 +37,8 @@ class Example:
 EXAMPLES = {
     "digits": Example(5, 4, "Handwritten digits: five organisations with two digits each"),
     "digits-hf": Example(5, 4, "The same digits with a Hugging Face transformer"),
+    "digits-keras": Example(5, 4, "Handwritten digits in Keras: two digits each"),
+    "digits-sklearn": Example(5, 4, "Handwritten digits in scikit-learn: two digits each"),
     "breast-cancer": Example(3, 3, "Breast cancer: three hospitals with 100 cases each"),
 }
 

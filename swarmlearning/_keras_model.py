@@ -172,7 +172,7 @@ def _array(variable: Any) -> NDArray[Any]:  # noqa: ANN401 - a keras.Variable
     tensor = value.read_value()  # of a tf.Variable
     try:
         return np.asarray(memoryview(tensor))
-    except (TypeError, ValueError):  # on another device; bfloat16 is no dtype of buffers
+    except (BufferError, TypeError, ValueError):  # another device; bfloat16 has no buffers
         return np.asarray(tensor.numpy())
 
 

@@ -58,3 +58,14 @@ def test_digits_with_hugging_face(tmp_path, monkeypatch):
     assert max(last["local"]) < 0.25 < last["swarm"]
     assert len(ledger) == 1 + (3 * 18 - 1) // 3 + 1
     assert len(ledger[-1]["contributors"]) == 5
+
+
+@pytest.mark.parametrize("name", ["digits-keras", "digits-sklearn"])
+def test_digits_in_other_frameworks(name, tmp_path, monkeypatch):
+    """A quarter of the demo's epochs: the same swarm, in a quarter of the time."""
+    monkeypatch.setenv("MAX_EPOCHS", "5")
+    last, ledger = run_example(name, tmp_path / "run")
+    assert (last["nodes"], len(ledger)) == (5, 24)  # begin, 22 in 5 x 18 batches, end
+    assert max(last["local"]) < 0.25
+    assert last["swarm"] >= 0.85
+    assert len(ledger[-1]["contributors"]) == 5

@@ -30,23 +30,10 @@ from swarmlearning.wire import messages as m
 from swarmlearning.wire.digest import digest_of
 from swarmlearning.wire.tensors import parse as parse_file
 from swarmlearning.wire.tensors import read, view, write_header
-from tests.component.sl.scripted_sl import SECONDS, prepared
+from tests.component.sl.scripted_sl import SECONDS
+from tests.unit.client.beside_sl import beside
 
 log = logging.getLogger("test.sklearn")
-
-
-@pytest.fixture
-def loopback(monkeypatch):
-    monkeypatch.setenv("SWARM_LOOPBACK", "True")
-
-
-@pytest.fixture
-async def sl(tmp_path, monkeypatch):
-    monkeypatch.setenv("SWARM_LOOPBACK", "false")
-    async with prepared(tmp_path) as made:
-        for name, value in made.environment.items():
-            monkeypatch.setenv(name, value)
-        yield made
 
 
 def xy(classes=2, samples=30, dtype="f8"):
@@ -431,19 +418,6 @@ def test_the_trainer_says_what_is_wrong(arguments, error, loopback, caplog):
 
 
 # --- beside an SL
-
-
-async def beside(sl, program, play=None):
-    """Run a program on a thread, and the SL's end beside it."""
-
-    async def other_end():
-        terms = await sl.open()
-        return terms, await (sl.play() if play is None else play())
-
-    async with asyncio.TaskGroup() as tasks:
-        program = tasks.create_task(asyncio.to_thread(program))
-        played = tasks.create_task(other_end())
-    return *played.result(), program.result()
 
 
 def training(epochs=2, **kwargs):

@@ -1,0 +1,1 @@
+../digits/data.py
