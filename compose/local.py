@@ -6,7 +6,7 @@
     python -m compose.local logs sl-2 -f             a node's log
     python -m compose.local history                  the training's history, proven on every SN
     python -m compose.local kill sn-1                kill a node, to see what happens
-    python -m compose.local restart sn-1             start an SN or the license server again
+    python -m compose.local restart sn-1             start a node again; an SL with its program
     python -m compose.local down                     stop what runs
 
 `run` starts a license server, the sentinel SN and those that join it, and for each node an SL and
@@ -236,7 +236,7 @@ def _parser() -> argparse.ArgumentParser:
         ("logs", "the logs' ends, or one node's log"),
         ("history", "every round, verified on every SN; options of services.sn.history after --"),
         ("kill", "kill a node at once (SIGKILL), to see what the others do"),
-        ("restart", "start an SN or the license server again, with what it had"),
+        ("restart", "start a node again, with what it had; an SL and its program together"),
         ("down", "stop what runs in a run folder"),
     ):
         command = commands.add_parser(name, help=what)

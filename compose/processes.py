@@ -181,14 +181,21 @@ class Processes:
         """Whether a node ended, and is not about to start again."""
         return not self.nodes[name].alive and name not in self.restarting
 
-    async def restart(self, node: Node) -> Node:
-        """Start a node as it was, after stopping it where it still runs; errors as in `start`."""
-        self.restarting.add(node.name)
+    async def restart(self, nodes: list[Node], between: Callable[[], None]) -> list[Node]:
+        """Start nodes as they were, after stopping those that run; errors as in `start`.
+
+        Args:
+            nodes: stopped together, then started in this order.
+            between: called when all have ended.
+        """
+        names = {node.name for node in nodes}
+        self.restarting |= names
         try:
-            await self.stop([node], "restart")
-            return await self.start(node.plan)
+            await self.stop(nodes, "restart")
+            between()
+            return [await self.start(node.plan) for node in nodes]
         finally:
-            self.restarting.discard(node.name)
+            self.restarting -= names
 
     async def kill(self, node: Node, why: str) -> None:
         """Kill one node at once, as a crash would, and wait for its end."""

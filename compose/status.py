@@ -11,7 +11,7 @@ from compose.progress import waiting_words
 from compose.run_folder import is_running, read_state, shown
 from services.common.errors import SwarmError
 from services.common.ids import NodeKind
-from services.common.sn_api import ContractView
+from services.common.sn_api import ContractView, Phase
 from services.common.sn_client import SnClient
 
 Row = dict[str, Any]
@@ -51,11 +51,19 @@ def with_view(rows: Iterable[Row], view: ContractView | None) -> list[Row]:
 def summary(view: ContractView | None) -> dict[str, Any]:
     """The contract in a few words."""
     if view is None:
-        return {"phase": "", "round": 0, "leader": "", "waiting_for": ""}
+        return {"phase": "", "round": 0, "leader": "", "waiting_for": "", "waiting": ""}
     return {
         "phase": view.phase.value, "round": view.round, "leader": view.leader,
-        "waiting_for": view.waiting_for,
+        "waiting_for": view.waiting_for, "waiting": waiting(view),
     }  # fmt: skip
+
+
+def waiting(view: ContractView) -> str:
+    """``n/m`` while n of the m peers that a round needs have checked in; else empty."""
+    if view.phase is not Phase.CHECKIN or view.terms is None:
+        return ""
+    ready = sum(peer.live and peer.checkin is not None for peer in view.peers)
+    return f"{ready}/{view.terms.min_peers}"
 
 
 async def read(run_dir: Path) -> dict[str, Any]:
@@ -121,6 +129,8 @@ def table(state: Mapping[str, Any]) -> list[str]:
     contract = state["contract"]
     head = f"{shown(Path(state['run_dir']))}: {state['state']}; "
     head += f"contract {contract['name']} {contract['phase']}"
+    if contract.get("waiting"):
+        head += f", WAITING {contract['waiting']}"
     if contract["waiting_for"]:
         names = {one["uid"]: one["name"] for one in state["nodes"] if one["uid"]}
         head += f", {waiting_words(contract['waiting_for'], names)}"

@@ -12,9 +12,10 @@ from compose.control import Control
 from compose.network import Network
 from compose.output import Output
 from compose.plan import SENTINEL, Kind, NodePlan, Planner, Request
-from compose.processes import Node, Processes, State, how_it_ended, remove
+from compose.processes import Node, Processes, how_it_ended, remove
+from compose.restart import Restarts
 from compose.watch import ContractWatch
-from services.common.errors import ConfigError, NotFoundError, RemoteError, SwarmError
+from services.common.errors import ConfigError, NotFoundError, RemoteError
 from services.common.ids import DEFAULT_CONTRACT
 from services.common.sn_api import RoundRecord
 from services.common.sn_client import SnClient
@@ -69,6 +70,7 @@ class Swarm:
         self.processes.guard.tell(f"rm {self.layout.scratch}")
         self.network = Network(planner, self.processes, output, sn_patience)
         self.control = Control(self.layout.run, self.obey)
+        self.restarts = Restarts(planner, self.processes, output, self._ready)
         self.client = client
         self.watch = ContractWatch(client, self.request.contract, self._changed.set)
         self.save()
@@ -152,26 +154,11 @@ class Swarm:
         return f"{node.name} (pid {node.process.pid}) {how_it_ended(node)}"
 
     async def _restart(self, node: Node) -> str:
-        name = node.name
-        if node.plan.kind not in {Kind.LICENSE, Kind.SN}:
-            raise ConfigError(
-                f"{name} cannot be restarted: only SNs and the license server can; what an SL or "
-                "an ML program knew of its training ends with it"
-            )
-        if name in self.processes.restarting or node.state is State.STARTING:
-            raise ConfigError(f"{name} is starting already")
-        self.output.say(f"restarting {name}")
-        began = time.monotonic()
-        try:
-            again = await self.processes.restart(node)
-            await self._ready(again)
-        except SwarmError as exc:
-            self.output.say(str(exc))
-            raise
-        self.failures.pop(name, None)
-        said = f"{name} runs again (pid {again.process.pid})"
-        self.output.say(said)
-        return f"{said}, ready after {time.monotonic() - began:.1f} s"
+        said = await self.restarts.restart(node)
+        for one in self.processes.nodes.values():
+            if one.name == node.name or (one.plan.index and one.plan.index == node.plan.index):
+                self.failures.pop(one.name, None)
+        return said
 
     # --- watch
 
@@ -249,7 +236,12 @@ class Swarm:
         sl, ml = self.processes.nodes[f"sl-{index}"], self.processes.nodes[f"ml-{index}"]
         enrolled = places is None or sl.plan.uid in places or self.watch.enrolled(sl.plan.uid)
         now = asyncio.get_running_loop().time()
-        halves = [policy.Half(node.exit_code, now - node.ended) for node in (sl, ml)]
+        halves = [
+            policy.Half(None)
+            if node.name in self.processes.restarting
+            else policy.Half(node.exit_code, now - node.ended)
+            for node in (sl, ml)
+        ]
         return policy.Pair(index, halves[0], halves[1], enrolled, ml.name in self.failures)
 
     def _min_peers(self) -> int:

@@ -98,7 +98,8 @@ class Node:
             return  # a new uid: the SN takes out the old one
         for summary in await self._sn.contracts():
             if summary.peers and summary.phase is not api.Phase.COMPLETED:
-                await self._step_aside(summary.name, "its SL was started again")
+                with contextlib.suppress(NotFoundError):  # another SN that has not caught up yet
+                    await self._step_aside(summary.name, "its SL was started again")
 
     async def _step_aside(self, contract: str, reason: str) -> None:
         """Leave a training for now, unless nobody else trains: it would be over without us."""
@@ -128,10 +129,12 @@ class Node:
         self._bridge.prepare()
         restarts = self._settings.sl_ml_restarts
         while True:
+            log.info("Opening pipes to communicate with user container ...")
+            await self._connect()
             try:
                 await self._be_the_sl_of_one()
             except MlError as error:
-                if not restarts or error.code == "ml-absent" or self._is_over():
+                if not restarts or self._is_over():
                     raise
                 restarts -= 1
                 log.warning("%s. Waiting for it to be started again; after that %d more times "
@@ -142,9 +145,21 @@ class Node:
             else:
                 return
 
+    async def _connect(self) -> None:
+        """Wait for an ML program; the one before it may still be about to let go of the pipes."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._settings.sl_ml_connect_timeout
+        while True:
+            try:
+                await self._bridge.connect(max(0.0, end - loop.time()))
+            except MlError as error:
+                if self._terms is None or error.code != "ml-closed":
+                    raise
+                self._bridge.reopen()
+            else:
+                return
+
     async def _be_the_sl_of_one(self) -> None:
-        log.info("Opening pipes to communicate with user container ...")
-        await self._bridge.connect(self._settings.sl_ml_connect_timeout)
         ml = MlSession(self._bridge, self._settings.sl_weights_dir, self._tools.store)
         terms = await ml.open()
         try:

@@ -275,3 +275,35 @@ def test_peers_without_validation_data_say_nothing_about_the_interval():
     told = intervals(swarm)
     swarm.run()
     assert [told[uid_of(2)][number] for number in (1, 2, 3, 4)] == [4, 4, 8, 16]
+
+
+# --- all of it at once
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_lives(seed):
+    """Crashes, restarts, pauses and limits by chance: who is there in the end has the model."""
+    swarm = SimSwarm(seed, peers=0, min_peers=3, quorum_wait=4.0)
+    chance = swarm.random
+    for index in range(6):
+        swarm.join(
+            index, chance.randint(5, 30), chance.choice([0.5, 1.0, 4.0]),
+            closing=chance.choice(list(PeerState)[1:]),
+            straggler_timeout=chance.choice([0.0, 10.0, math.inf]),
+        )  # fmt: skip
+
+    def again(index):
+        if swarm.contract.phase is not Phase.COMPLETED:
+            swarm.join(
+                index, chance.randint(2, 8), straggler_timeout=chance.choice([0.0, math.inf])
+            )
+
+    for index in range(3):
+        when = chance.uniform(1.0, 30.0)
+        if chance.random() < 0.6:
+            swarm.after(when, lambda i=index: swarm.crash(swarm.peers[uid_of(i)]))
+            swarm.after(when + chance.choice([1.0, 15.0]), lambda i=index: again(i))
+        else:
+            swarm.after(when, lambda i=index: swarm.pause(swarm.peers[uid_of(i)], 20.0))
+    swarm.run()
+    check(swarm)

@@ -149,9 +149,6 @@ def test_what_cannot_be_told(compose, tell):
     code, said = tell("kill", "sn-9")
     assert code == 5
     assert "no node 'sn-9' in this run; there are ml-1, ml-2, license, sn-1" in said
-    code, said = tell("restart", "sl-1")
-    assert code == 2
-    assert "sl-1 cannot be restarted: only SNs and the license server" in said
     assert tell("kill", "sn-2")[0] == 0
     assert tell("kill", "sn-2") == (2, "error: sn-2 does not run (killed by SIGKILL)\n")
     composition.process.kill()

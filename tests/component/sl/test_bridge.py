@@ -331,3 +331,31 @@ def test_the_foreign_client_uses_none_of_our_code():
     assert "import swarmlearning" not in source
     assert "from swarmlearning" not in source
     assert "services" not in source
+
+
+async def test_after_reopen_the_next_program_finds_the_same_pipes(tmp_path):
+    request, response = tmp_path / "request", tmp_path / "response"
+    bridge = Bridge(request, response, tmp_path / "handover")
+    bridge.prepare()
+    made = request.stat().st_ino, response.stat().st_ino
+
+    def program(text):
+        with response.open("rb"), request.open("wb") as pipe:
+            pipe.write(text)
+
+    try:
+        first = asyncio.create_task(asyncio.to_thread(program, b"half a frame"))
+        await bridge.connect(10)
+        with pytest.raises(MlError):
+            await asyncio.wait_for(bridge.receive(), 10)
+        await first
+        bridge.reopen()
+        kill = encode(m.KillSession("s", m.Status()))
+        second = asyncio.create_task(asyncio.to_thread(program, kill))
+        await bridge.connect(10)
+        assert await asyncio.wait_for(bridge.receive(), 10) == m.KillSession("s", m.Status())
+        await second
+        assert (request.stat().st_ino, response.stat().st_ino) == made
+    finally:
+        bridge.close()
+    assert not request.exists()
