@@ -1,9 +1,10 @@
-"""What must hold after every fault (DESIGN section 3, I1 to I5), read from the ledger and the peers.
+"""What must hold after every fault (DESIGN section 3, I1 to I5), read from ledger and peers.
 
 :func:`check` is called at the end of every case.
 """
 
 import math
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ async def check(training: Training, *finished: Pair) -> Checked:
     rounds = await training.client.rounds(training.name)
     state = await training.look()
     events = training.events
-    print(training.story())  # for who looks at a failure
+    sys.stdout.write(training.story() + "\n")  # for who looks at a failure
     assert [e.seq for e in events] == list(range(1, len(events) + 1)), "the ledger has a gap"
     _one_merge_per_round(rounds, events)
     _everything_has_a_reason(events)

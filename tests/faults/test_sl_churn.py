@@ -12,7 +12,7 @@ import pytest
 from services.common.sn_api import Phase
 from tests.faults.invariants import check
 
-pytestmark = [pytest.mark.swarm, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.swarm, pytest.mark.timeout(240)]
 SEEDS = range(int(os.environ.get("SWARM_SOAK", "1")))
 PEERS, AT_FIRST, STAY = 8, 4, 3
 """In all; from the beginning; to the end, whatever happens to the others."""

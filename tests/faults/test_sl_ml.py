@@ -17,13 +17,20 @@ import pytest
 
 from services.common.sn_api import Phase
 from tests.component.sl.foreign_client import (
-    OPEN, OPENED, SYNC, ForeignClient, field, fields, frame, pickled,
+    OPEN,
+    OPENED,
+    SYNC,
+    ForeignClient,
+    field,
+    fields,
+    frame,
+    pickled,
 )  # fmt: skip
 from tests.faults.invariants import check
 from tests.faults.light_ml import model_file
 from tests.faults.standing import SMALL, until
 
-pytestmark = [pytest.mark.swarm, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.swarm, pytest.mark.timeout(240)]
 ENDS_IN = 10.0
 """Seconds in which an SL ends whose ML program failed it."""
 
@@ -111,7 +118,7 @@ async def talks_garbage(pair):
     await ml.begin()
     ml.outgoing.write(np.random.default_rng(1).bytes(4096))
     ml.outgoing.flush()
-    with pytest.raises(RuntimeError, match="SL error|pipe closed"):
+    with pytest.raises(RuntimeError, match=r"SL error|pipe closed"):
         await ml.hear()
     return "the ML program broke the protocol"
 

@@ -5,7 +5,7 @@ import pytest
 from services.common.sn_api import Phase
 from tests.faults.invariants import check
 
-pytestmark = [pytest.mark.swarm, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.swarm, pytest.mark.timeout(240)]
 
 
 async def test_every_process_is_killed_and_restarted(train):

@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults.conftest import PROGRAM
 
-pytestmark = [pytest.mark.swarm, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.swarm, pytest.mark.timeout(240)]
 
 
 def test_three_of_four_came_is_no_success_although_all_programs_ended_well(swarm):

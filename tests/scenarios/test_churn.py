@@ -19,7 +19,7 @@ STAY = 4
 
 
 class ManyPeers(SimSwarm):
-    """With so many peers, changes that come close together reach a peer as one, as a long poll's do."""
+    """Changes that come close together reach a peer as one, as by a long poll."""
 
     def __init__(self, *args, **options):
         self._due, self._seen = set(), None
@@ -45,27 +45,28 @@ class ManyPeers(SimSwarm):
         self._show(peer)
 
 
+def come_and_perhaps_go(swarm, index):
+    """A peer joins; two of five crash later, two pause for a while."""
+    chance = swarm.random
+    if swarm.contract.phase is Phase.COMPLETED:
+        return
+    closing = chance.choice(list(PeerState)[1:])
+    peer = swarm.join(index, chance.randrange(3, ROUNDS), chance.uniform(0.2, 4), closing)
+    fate, when = chance.random(), chance.uniform(1.0, 100.0)
+    if fate < 0.4:
+        swarm.after(when, lambda: swarm.crash(peer))
+    elif fate < 0.8:
+        swarm.after(when, lambda: swarm.pause(peer, chance.choice([3.0, 20.0, 60.0])))
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_peers_join_late_and_drop_out_over_a_hundred_rounds(seed):
     swarm = ManyPeers(seed, peers=0, min_peers=3, quorum_wait=3.0)
-    chance, published = swarm.random, []
+    published = []
     for index in range(STAY):
         swarm.join(index, syncs=ROUNDS)
     for index in range(STAY, PEERS):
-        joins = chance.uniform(0.0, 150.0)
-        closing = chance.choice(list(PeerState)[1:])
-
-        def begin(index=index, closing=closing):
-            if swarm.contract.phase is Phase.COMPLETED:
-                return
-            peer = swarm.join(index, chance.randrange(3, ROUNDS), chance.uniform(0.2, 4), closing)
-            fate, when = chance.random(), chance.uniform(1.0, 100.0)
-            if fate < 0.4:
-                swarm.after(when, lambda: swarm.crash(peer))
-            elif fate < 0.8:
-                swarm.after(when, lambda: swarm.pause(peer, chance.choice([3.0, 20.0, 60.0])))
-
-        swarm.after(joins, begin)
+        swarm.after(swarm.random.uniform(0.0, 150.0), lambda i=index: come_and_perhaps_go(swarm, i))
 
     def watch(command, peer):
         if isinstance(command, ev.Publish):

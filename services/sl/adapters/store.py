@@ -2,8 +2,8 @@
 
 A file appears under its name only when it is complete, so a reader never sees half of one. What an
 earlier process left is checked against its name before it is used again: after a crash or a power
-cut it may be damaged. So is a file that somebody else changed since. Files are read with ``pread``, not mapped: a file that shrinks under a map
-would end the process.
+cut it may be damaged. So is a file that somebody else changed since. Files are read with ``pread``,
+not mapped: a file that shrinks under a map would end the process.
 """
 
 import errno

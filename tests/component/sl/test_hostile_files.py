@@ -40,30 +40,46 @@ GOOD = {".safetensors": safetensors(), ".pkl": pickled(ARRAYS)}
 DIGITS = b"0123456789"
 
 
+def other_bit(raw, at, chance):
+    raw[at] ^= 1 << chance.randrange(8)
+
+
+def other_byte(raw, at, chance):
+    raw[at] = chance.randrange(256)
+
+
+def other_numbers(raw, _at, chance):
+    places = [i for i, byte in enumerate(raw[:400]) if byte in DIGITS]
+    for place in chance.sample(places, min(3, len(places))):
+        raw[place] = chance.choice(DIGITS)
+
+
+def hole(raw, at, chance):
+    del raw[at : at + chance.randint(1, 40)]
+
+
+def noise(raw, at, chance):
+    raw[at:at] = chance.randbytes(chance.randint(1, 40))
+
+
+def repetition(raw, at, chance):
+    raw[at:at] = raw[at : at + chance.randint(1, 200)]
+
+
+def end(raw, at, _chance):
+    del raw[at:]
+
+
+CHANGES = (other_bit, other_byte, other_numbers, hole, noise, repetition, end)
+
+
 def mutant(content, chance):
-    """The file with one to three things wrong with it."""
+    """The file with one to three things wrong with it, most of them in its header."""
     raw = bytearray(content)
     for _ in range(chance.randint(1, 3)):
         at = chance.randrange(min(len(raw), 400) if chance.random() < 0.8 else len(raw))
-        match chance.randrange(7):
-            case 0:
-                raw[at] ^= 1 << chance.randrange(8)
-            case 1:
-                raw[at] = chance.randrange(256)
-            case 2:
-                del raw[at : at + chance.randint(1, 40)]
-            case 3:
-                raw[at:at] = chance.randbytes(chance.randint(1, 40))
-            case 4:
-                raw[at:at] = raw[at : at + chance.randint(1, 200)]
-            case 5:  # another number
-                places = [i for i, byte in enumerate(raw[:400]) if byte in DIGITS]
-                for place in chance.sample(places, min(3, len(places))):
-                    raw[place] = chance.choice(DIGITS)
-            case _:
-                del raw[at:]
-        if not raw:
-            raw += b"\0"
+        chance.choice(CHANGES)(raw, at, chance)
+        raw = raw or bytearray(1)
     return bytes(raw)
 
 
