@@ -1,6 +1,7 @@
 # The only front door. `make check` is what CI runs (.ci/run).
 #
-# EXAMPLE=breast-cancer      which example `make demo` runs (default digits)
+# EXAMPLE=breast-cancer      which example `make demo` runs (default digits); others: digits-keras,
+#                            digits-hf, digits-sklearn, merge-methods, nature
 # SNS=3                      how many SNs it has (default 1); 3 survive the loss of any one
 # RUN_DIR=path               where the demo leaves its results (default runs/<time>-<example>)
 # PYTHON=python3.12          which Python makes .venv (default python3.11 where it works)
@@ -17,7 +18,7 @@ STAMP := .venv/.installed
 GROUPS := sn sl license compose examples dev
 PROTOC := .cache/protoc/bin/python
 
-.PHONY: help setup demo test check lint types imports generated fmt contracts proto freeze clean
+.PHONY: help setup demo test matrix check lint types imports generated fmt contracts proto freeze clean
 
 help:            ## list targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */  make \1\t/' | expand -t 20
@@ -41,14 +42,17 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 	@echo "setup: done"
 
-demo: setup      ## train a swarm of real processes on real data; EXAMPLE=digits or breast-cancer
+demo: setup      ## train a swarm of real processes on real data; EXAMPLE=digits, breast-cancer...
 	@$(PY) -m examples.run $(EXAMPLE) $(if $(SNS),--sns $(SNS)) $(if $(RUN_DIR),--run-dir $(RUN_DIR))
 
 test: setup      ## all tests; those that start whole swarms one at a time, after the others
-	$(PY) -m pytest -n 2 -m "not swarm" $(PYTEST_ARGS)
+	$(PY) -m pytest -n 2 --dist loadgroup -m "not swarm" $(PYTEST_ARGS)
 	$(PY) -m pytest -m swarm $(PYTEST_ARGS)
 
-check: setup lint types imports generated test  ## lint, types, imports, generated files, tests
+matrix: setup    ## the client wheel on Python 3.10 to 3.13, with old and new protobuf and numpy
+	$(PY) -m tests.matrix
+
+check: setup lint types imports generated matrix test  ## lint, types, imports, generated files, tests
 
 lint: setup      ## ruff
 	$(PY) -m ruff format --check .

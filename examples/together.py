@@ -30,7 +30,8 @@ def train_together(models, programs, sync_every, method="mean"):
     Returns:
         What the programs returned.
     """
-    barrier = threading.Barrier(len(models), action=lambda: _merge(method, models))
+    rounds = _Rounds(models, method)
+    barrier = threading.Barrier(len(models), action=rounds.merge)
 
     def run(program):
         try:
@@ -72,23 +73,27 @@ class Member:
         self._cadence.synced(self._cadence.interval, over=False)
 
 
-def _merge(method, models):
-    """Give all models the merge of their states."""
-    files = [_as_file(model) for model in models]
-    layout = files[0][1]
-    merged = bytearray(layout.file_size)
-    merge(
-        method,
-        layout,
-        [memoryview(file)[layout.data_offset :] for file, _ in files],
-        [1] * len(files),
-        memoryview(merged)[layout.data_offset :],
-    )
-    arrays = read(merged, layout)
-    with torch.no_grad():
-        for model in models:
-            for name, tensor in model.state_dict().items():
-                tensor.copy_(torch.from_numpy(np.array(arrays[name])))
+class _Rounds:
+    """Merges the models' states, round after round."""
+
+    def __init__(self, models, method):
+        self._models, self._method = models, method
+        self._merged = None  # data section of the last round's merge
+
+    def merge(self):
+        """Give all models the merge of their states."""
+        files = [_as_file(model) for model in self._models]
+        layout = files[0][1]
+        merged = bytearray(layout.file_size)
+        sections = [memoryview(file)[layout.data_offset :] for file, _ in files]
+        output = memoryview(merged)[layout.data_offset :]
+        merge(self._method, layout, sections, [1] * len(files), output, self._merged)
+        self._merged = output
+        arrays = read(merged, layout)
+        with torch.no_grad():
+            for model in self._models:
+                for name, tensor in model.state_dict().items():
+                    tensor.copy_(torch.from_numpy(np.array(arrays[name])))
 
 
 def _as_file(model):

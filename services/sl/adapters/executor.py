@@ -23,6 +23,7 @@ from services.sl.adapters.ml import MlSession
 from services.sl.adapters.peers import Peers
 from services.sl.adapters.store import Store
 from services.sl.core import events as ev
+from services.sl.core.method import MethodError
 from services.sl.core.methods import METHODS, Factory
 from services.sl.core.outliers import Update
 
@@ -80,7 +81,7 @@ class Executor:
     async def _run(self, command: ev.Command) -> None:
         try:
             await self._carry_out(command)
-        except (MlError, LayoutError):
+        except (MlError, LayoutError, MethodError):
             raise
         except SwarmError as exc:
             log.warning("%s of round %s not done: %s", type(command).__name__,
@@ -173,6 +174,7 @@ class Executor:
         except BaseExceptionGroup as errors:  # our disk: the others need not go on
             raise errors.exceptions[0] from errors
         if not any(fetch.result() for fetch in fetches):
+            await self._have_base(command)
             try:
                 merged = await self._merged(command)
             except InputError as exc:
@@ -186,6 +188,12 @@ class Executor:
             log.info("merged %d models of round %d by %s in %.0f ms", len(command.inputs),
                      command.round, command.method, (time.monotonic() - began) * 1000)  # fmt: skip
             self.emit(ev.MergeFinished(command, model, time.monotonic()))
+
+    async def _have_base(self, command: ev.Merge) -> None:
+        """Get the merged model of the round before, where our store lost it."""
+        if command.base is not None:
+            others = [i.endpoint for i in command.inputs if i.peer != self.me]
+            await self._obtain(command.base, others, _seconds_for(command.base.size))
 
     def _tell_outliers(self, command: ev.Merge, updates: Sequence[Update | None]) -> None:
         for wanted, update in zip(command.inputs, updates, strict=True):
