@@ -15,11 +15,9 @@ from swarmlearning.wire.digest import digest_of
 from tests.component.sl.plane import Client
 from tests.faults.actor import Actor
 from tests.faults.invariants import check
-from tests.faults.standing import LARGE, until
+from tests.faults.standing import LARGE, PATIENCE, until
 
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(240)]
-ENDS_IN = 10.0
-"""Seconds."""
 FULL = "the disk is full: free some space"
 
 
@@ -73,9 +71,9 @@ async def test_a_disk_too_full_for_the_ml_programs_model_ends_that_sl(train):
     await training.synced(1)
     fill(victim)
     training.sync()
-    assert await victim.sl.end(ENDS_IN) == 3
+    assert await victim.sl.end(PATIENCE) == 3
     assert FULL in victim.sl.said().splitlines()[-1]
-    assert await victim.ml.end(ENDS_IN) != 0
+    assert await victim.ml.end(PATIENCE) != 0
     assert FULL in victim.ml.said()
     await training.synced(2, *others)
     await training.end(*others)

@@ -28,7 +28,7 @@ from tests.component.sl.foreign_client import (
 )  # fmt: skip
 from tests.faults.invariants import check
 from tests.faults.light_ml import model_file
-from tests.faults.standing import SMALL, until
+from tests.faults.standing import PATIENCE, SMALL, until
 
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(240)]
 ENDS_IN = 10.0
@@ -80,6 +80,7 @@ async def together(cases):
 
 
 async def never_opens(pair):
+    await until(lambda: (pair.folder / "request").exists(), "no pipes")
     return "no ML program opened the pipes"
 
 
@@ -146,7 +147,7 @@ async def fails(pair, how):
 
 async def test_an_ml_program_that_fails_ends_its_sl_and_nobody_else(train, record_property):
     training = await train("failing", 2)
-    pairs = [await training.pair(with_ml=False, SL_ML_CONNECT_TIMEOUT="5") for _ in FAILING]
+    pairs = [await training.pair(with_ml=False, SL_ML_CONNECT_TIMEOUT="2") for _ in FAILING]
     took = await together(map(fails, pairs, FAILING))
     record_property("SL ended after its ML program failed", max(took))
     nodes = {node.uid: node.alive for node in await training.client.nodes()}
@@ -241,7 +242,7 @@ async def told_why(pair, act, words):
     with pytest.raises(RuntimeError) as refused:
         await act(ml)
         await ml.hear()
-    code = await pair.sl.end(ENDS_IN)
+    code = await pair.sl.end(PATIENCE)
     assert code in (2, 4), pair.sl.said()
     assert "Traceback" not in pair.sl.said(), pair.sl.said()
     assert "SL error" in str(refused.value), refused.value

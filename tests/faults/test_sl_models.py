@@ -14,12 +14,9 @@ from swarmlearning.wire.tensors import read
 from tests.faults.actor import Actor
 from tests.faults.invariants import check
 from tests.faults.light_ml import model_file
-from tests.faults.standing import SMALL
+from tests.faults.standing import PATIENCE, SMALL
 
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(240)]
-
-ENDS_IN = 10.0
-"""Seconds."""
 
 
 def good(**changes):
@@ -243,10 +240,10 @@ async def test_the_leaders_own_model_damaged_on_its_disk_is_not_merged(train):
     assert checked_in is not None
     flip(leader.store / checked_in.digest)
     training.pairs[2].sync()
-    assert await leader.sl.end(ENDS_IN) == 4
+    assert await leader.sl.end(PATIENCE) == 4
     assert "our own model cannot be merged with the others" in leader.sl.said()
     assert leader.ml is not None
-    assert await leader.ml.end(ENDS_IN) != 0
+    assert await leader.ml.end(PATIENCE) != 0
     assert "SL error: our own model cannot be merged" in leader.ml.said()
     another = await training.pair()
     another.sync(2)

@@ -53,7 +53,7 @@ class Child:
         deadline = time.monotonic() + seconds
         while self.poll() is None:
             assert time.monotonic() < deadline, f"{self} does not end, {seconds} s: {self.said()}"
-            await asyncio.sleep(LOOK)  # on a pipe that several threads of the loop would fight for
+            await asyncio.sleep(LOOK)  # it is no child of ours to wait for
         assert self.code is not None
         return self.code
 
