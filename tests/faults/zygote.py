@@ -8,6 +8,7 @@ process with its own pid, environment, pipes and log, and runs the same entry po
 import asyncio
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import runpy
@@ -16,7 +17,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -159,11 +162,30 @@ def _reap(running: dict[int, int]) -> None:
 def main() -> None:
     for module in PRELOADED:
         __import__(module)
+    gc.freeze()  # so that children share what was imported
     request = _serve(socket.socket(fileno=int(sys.argv[1])))
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.environ.update(request["environment"])
     sys.argv = [request["module"]]
-    runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+    code = _run(request["module"])
+    threading._shutdown()  # waits for threads, as the end of any Python program does
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # taking all modules apart would cost more than all that the child did
+
+
+def _run(module: str) -> int:
+    """Run a module as a program; its exit code."""
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as exc:
+        if isinstance(exc.code, str):
+            sys.stderr.write(exc.code + "\n")
+        return exc.code if isinstance(exc.code, int) else int(exc.code is not None)
+    except BaseException:  # noqa: BLE001 - as the interpreter does with what nobody caught
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
