@@ -335,6 +335,7 @@ class _Story:
 
     def __init__(self) -> None:
         self._told: tuple[object, ...] = ()
+        self._exposed: set[str] = set()
 
     def tell(self, view: api.ContractView) -> None:
         logs.bind(round=f"r{view.round}")
@@ -343,6 +344,11 @@ class _Story:
         if chapter == self._told:
             return
         self._told = chapter
+        for peer in view.peers:
+            if peer.exposed and peer.uid not in self._exposed:
+                self._exposed.add(peer.uid)
+                log.warning("peer %.8s is exposed: as a leader it published another merge than "
+                            "others got; it leads no more", peer.uid)  # fmt: skip
         if view.phase is api.Phase.QUORUM:
             log.info("quorum reached, peer %.8s leads (term %d)", view.leader, view.term)
         elif view.proposal is not None and view.terms is not None:
