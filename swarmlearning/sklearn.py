@@ -17,8 +17,6 @@ or in a loop of your own::
             callback.on_epoch_end(epoch)
 """
 
-
-
 from functools import partial
 from types import TracebackType
 from typing import Any, Final

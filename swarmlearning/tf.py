@@ -13,8 +13,6 @@ inside such a ``with`` are one training for the swarm.
 Written against Keras alone: TensorFlow is tested, and so is ``KERAS_BACKEND=torch``.
 """
 
-
-
 import threading
 from functools import partial
 from types import TracebackType

@@ -82,14 +82,30 @@ abstract contract TrainingProposals is TrainingRounds {
         _replaceLeader("leader exposed", 0);
     }
 
-    /// Sorted by insertion: there are few, and storing them sorted would cost more.
+    /// Sorted, by a heap: that costs less than to keep the sorted list of the proposal, also where
+    /// there are many.
     function _ascending(bytes16[] memory list) private pure returns (bytes16[] memory) {
-        for (uint256 i = 1; i < list.length; i++) {
-            bytes16 uid = list[i];
-            uint256 at = i;
-            for (; at != 0 && list[at - 1] > uid; at--) list[at] = list[at - 1];
-            list[at] = uid;
+        uint256 size = list.length;
+        for (uint256 root = size / 2; root != 0; ) _sink(list, --root, size);
+        while (size > 1) {
+            size--;
+            (list[0], list[size]) = (list[size], list[0]);
+            _sink(list, 0, size);
         }
         return list;
+    }
+
+    /// Makes a heap of `root` and what is below it, with the largest on top.
+    function _sink(bytes16[] memory list, uint256 root, uint256 size) private pure {
+        bytes16 uid = list[root];
+        while (true) {
+            uint256 child = 2 * root + 1;
+            if (child >= size) break;
+            if (child + 1 < size && list[child] < list[child + 1]) child++;
+            if (list[child] <= uid) break;
+            list[root] = list[child];
+            root = child;
+        }
+        list[root] = uid;
     }
 }

@@ -76,7 +76,7 @@ class Participation:
         """The round machine, once we are enrolled."""
         self._tools, self._ml, self._terms = tools, ml, terms
         self._events: asyncio.Queue[ev.Event | None] = asyncio.Queue()
-        self._cursor = ""
+        self._cursor, self._epochs_done = "", 0
 
     @property
     def finished(self) -> bool:
@@ -88,7 +88,7 @@ class Participation:
         logs.bind(contract=self.contract)
         machine = await self._enrol()
         self.training = machine.training
-        await self._ml.accept()
+        await self._ml.accept(self._epochs_done)
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(self._watch())
             listening = group.create_task(self._listen())
@@ -111,6 +111,8 @@ class Participation:
         )
         state = await tools.sn.peer(self.contract, tools.uid, "enrol", enrol)
         tools.sn.patience = RUN_PATIENCE
+        mine = next((p for p in state.view.peers if p.uid == tools.uid), None)
+        self._epochs_done = mine.perf.epochs if mine is not None and mine.perf is not None else 0
         log.info("enrolled: minPeers %d, merge method %s, sync every %d batches",
                  terms.min_peers, terms.merge_method, terms.sync_interval)  # fmt: skip
         straggler = settings.sl_straggler_timeout

@@ -23,6 +23,7 @@ class Story:
     def __init__(self, me: NodeId) -> None:
         self._me = me
         self._told: tuple[object, ...] = ()
+        self._exposed: set[str] = set()
         self._view: api.ContractView | None = None
         self._next_word: float | None = None
 
@@ -39,6 +40,7 @@ class Story:
         if chapter == self._told:
             return
         self._told = chapter
+        self._tell_exposed(view)
         if view.phase is api.Phase.QUORUM:
             log.info("quorum reached, peer %.8s leads (term %d)", view.leader, view.term)
         elif view.proposal is not None and view.terms is not None:
@@ -49,6 +51,13 @@ class Story:
             log.info("round closed, peer %.8s merges %d models", view.leader, count)
         elif view.phase is api.Phase.COMPLETED:
             log.info("all peers finished, the training is complete")
+
+    def _tell_exposed(self, view: api.ContractView) -> None:
+        for peer in view.peers:
+            if peer.exposed and peer.uid not in self._exposed:
+                self._exposed.add(peer.uid)
+                log.warning("peer %.8s is exposed: as a leader it published another merge than "
+                            "others got; it leads no more", peer.uid)  # fmt: skip
 
     def remind(self, now: float) -> None:
         """Say what we wait for, soon after the wait began and then every minute."""

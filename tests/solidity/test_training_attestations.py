@@ -1,5 +1,7 @@
 """TrainingContract: merges that others must attest, and leaders that are exposed."""
 
+from random import Random
+
 import pytest
 
 from tests.solidity.evm import Event, digest, uid
@@ -11,6 +13,7 @@ from tests.solidity.training import (
     TIMEOUT,
     Training,
     names,
+    register,
 )
 
 LIE, OTHER_LIE = digest("a lie"), digest("another lie")
@@ -101,16 +104,35 @@ def test_so_many_must_attest(two):
     assert two.peer(third)["digest"] == NONE
 
 
-def test_contributors_are_published_in_ascending_order_however_they_came(evm):
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 8, 9, 17])
+@pytest.mark.parametrize("how", ["ascending", "descending", "shuffled"])
+def test_contributors_are_published_in_ascending_order_however_they_came(evm, count, how):
+    order = sorted(range(100, 100 + count), key=uid, reverse=how == "descending")
+    if how == "shuffled":
+        Random(count).shuffle(order)
+    (*_, published), _ = one_attests(evm, order)
+    assert published.args["contributors"] == sorted(map(uid, order))
+
+
+def test_what_the_last_attestation_costs_hardly_depends_on_how_they_came(evm):
+    costs = []
+    for reverse in (False, True):
+        _, cost = one_attests(evm, sorted(range(100, 180), key=uid, reverse=reverse))
+        costs.append(cost)
+    assert max(costs) < 1.1 * min(costs)
+    assert max(costs) < 1_500_000
+
+
+def one_attests(evm, order):
+    """A round of peers that come in this order; events and gas of its last attestation."""
+    register(evm, *order)
     training = Training(evm, 2, 1)
-    order = sorted(range(10), key=uid, reverse=True)
     training.enrol(*order)
     training.check_in(*order)
     training.freeze()
     training.publish()
-    follower = next(number for number in order if number != training.leader)
-    *_, published = training.attest(follower)
-    assert published.args["contributors"] == sorted(map(uid, order))
+    follower = next(n for n in order if uid(n) != training.summary["leader"])
+    return training.attest(follower), training.contract.gas_used
 
 
 def test_repeating_a_publish_is_harmless_another_one_is_refused(one, refuses):

@@ -77,9 +77,13 @@ class MlSession:
             raise MlError(problem)
         return message
 
-    async def accept(self) -> None:
-        """Tell it that the swarm takes it."""
-        await self.bridge.send(wire.SessionResponse(_OK, self.session_id))
+    async def accept(self, epochs_done: int = 0) -> None:
+        """Tell it that the swarm takes it.
+
+        Args:
+            epochs_done: what this node's ML program before it had reported in this training.
+        """
+        await self.bridge.send(wire.SessionResponse(_OK, self.session_id, epochs_done))
         self._accepted = True
 
     async def fail(self, reason: str) -> None:

@@ -17,17 +17,16 @@ KEPT_PERFS = 200
 
 
 @dataclass(slots=True)
-class OpenPerf:
-    """What the events so far say of the latest merged model."""
+class Measured:
+    """What peers measured of one merged model."""
 
     round: int = 0
     """Its round; 0: there is none yet."""
     peers: dict[NodeId, api.Perf] = field(default_factory=dict)
     """The latest of each peer."""
 
-    def apply(self, event: ledger.TrainingEvent) -> api.PerfRecord | None:
-        """Advance by one event of the contract; the record that it ends."""
-        ended = None
+    def apply(self, event: ledger.TrainingEvent) -> "Measured | None":
+        """Advance by one event of the contract; what it ends, where it is followed by another."""
         match event:
             case ledger.CheckedIn():
                 if event.perf is not None and event.round > 1:
@@ -37,19 +36,20 @@ class OpenPerf:
                 if event.round == self.round:
                     self.peers[event.peer] = event.perf
             case ledger.Published():
-                ended = self.record()
-                self.round, self.peers = event.round, {}
+                return self._next(event.round)
             case ledger.Reset():
-                ended = self.record()
-                self.round, self.peers = 0, {}
+                return self._next(0)
             case _:
                 pass
+        return None
+
+    def _next(self, number: int) -> "Measured | None":
+        ended = Measured(self.round, self.peers) if self.round else None
+        self.round, self.peers = number, {}
         return ended
 
-    def record(self) -> api.PerfRecord | None:
-        """The record as it stands; None without a merged model."""
-        if not self.round:
-            return None
+    def record(self) -> api.PerfRecord:
+        """The same for readers."""
         measured = [api.PeerPerf(peer=uid, perf=perf) for uid, perf in sorted(self.peers.items())]
         return api.PerfRecord(round=self.round, peers=measured)
 
@@ -58,9 +58,9 @@ class OpenPerf:
 class Perfs:
     """What is kept of the present generation."""
 
-    latest: list[api.PerfRecord] = field(default_factory=list)
+    latest: list[Measured] = field(default_factory=list)
     """The newest :data:`KEPT_PERFS` that are not open any more."""
-    open: OpenPerf = field(default_factory=OpenPerf)
+    open: Measured = field(default_factory=Measured)
 
     def apply(self, event: ledger.TrainingEvent) -> None:
         """Advance by one event of the contract, in chain order."""
@@ -73,9 +73,8 @@ class Perfs:
 
     def in_memory(self, first: int) -> list[api.PerfRecord]:
         """The records of rounds from ``first`` on, or from the first one that is here."""
-        opened = self.open.record()
-        kept = [*self.latest, *([opened] if opened is not None else [])]
-        return [record for record in kept if record.round >= first]
+        kept = [*self.latest, self.open] if self.open.round else self.latest
+        return [measured.record() for measured in kept if measured.round >= first]
 
 
 def perf_records(
@@ -90,6 +89,6 @@ def perf_records(
         first: number of the first round.
         last: of the last one.
     """
-    open_perf = OpenPerf()
-    ended = [open_perf.apply(event) for event in found if event.generation == generation]
-    return [record for record in ended if record is not None and first <= record.round <= last]
+    measured = Measured()
+    ended = [measured.apply(event) for event in found if event.generation == generation]
+    return [each.record() for each in ended if each is not None and first <= each.round <= last]
