@@ -159,6 +159,23 @@ class Drop(OfTerm):
     reason: Reason
 
 
+OUTLIER = "outlier-norm"
+"""Code under which the ledger keeps an :class:`Outlier`: a remark about a peer, not a refusal."""
+
+
+class Outlier(OfTerm):
+    """``POST .../peers/{uid}/outlier``: the leader remarks that a participant's update is large.
+
+    The model was merged; what that means, the merge method decides.
+    """
+
+    peer: NodeIdField
+    norm: Annotated[float, Field(ge=0)]
+    """Length of its update, in parameters; infinite where it is beyond float64."""
+    ratio: Annotated[float, Field(ge=0)]
+    """To the median of all updates."""
+
+
 class Publish(OfTerm):
     """``POST .../peers/{uid}/publish``."""
 

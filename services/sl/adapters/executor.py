@@ -182,7 +182,7 @@ class Executor:
                 log.warning("model of peer %.8s cannot be merged: %s", bad, exc)
                 self.emit(ev.InputFailed(command, bad, str(exc), time.monotonic()))
                 return
-            self._tell_outliers(command, merged.updates)
+            await self._tell_outliers(command, merged.updates)
             model = ev.Model(merged.digest, merged.size)
             await self._copy(command, model)
             log.info("merged %d models of round %d by %s in %.0f ms", len(command.inputs),
@@ -195,13 +195,23 @@ class Executor:
             others = [i.endpoint for i in command.inputs if i.peer != self.me]
             await self._obtain(command.base, others, _seconds_for(command.base.size))
 
-    def _tell_outliers(self, command: ev.Merge, updates: Sequence[Update | None]) -> None:
+    async def _tell_outliers(self, command: ev.Merge, updates: Sequence[Update | None]) -> None:
+        """Log large updates, and put them on the ledger."""
         for wanted, update in zip(command.inputs, updates, strict=True):
-            if update is not None and update.is_outlier:
-                log.warning(
-                    "the update of peer %.8s in round %d is large: norm %.4g, %.3g x the median",
-                    wanted.peer, command.round, update.norm, update.ratio,
-                )  # fmt: skip
+            if update is None or not update.is_outlier:
+                continue
+            log.warning(
+                "the update of peer %.8s in round %d is large: norm %.4g, %.3g x the median",
+                wanted.peer, command.round, update.norm, update.ratio,
+            )  # fmt: skip
+            remark = api.Outlier(
+                generation=self.generation, round=command.round, term=command.term,
+                peer=wanted.peer, norm=update.norm, ratio=update.ratio,
+            )  # fmt: skip
+            try:
+                await self.sn.peer(self.contract, self.me, "outlier", remark)
+            except SwarmError as exc:
+                log.warning("this is not on the ledger: %s", exc)
 
     async def _merged(self, command: ev.Merge) -> MergedFile:
         """The merge of inputs that are all in the store; raises as ``merge_files`` does."""

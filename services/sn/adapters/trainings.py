@@ -1,6 +1,7 @@
 """The training contracts' functions, from what the API takes."""
 
 from services.common import sn_api as api
+from services.common.errors import ProtocolError
 from services.common.ids import NodeId
 from services.sn.adapters import abi
 from services.sn.adapters.chain import Call
@@ -22,6 +23,8 @@ class Trainings:
         self._writer = writer
         self._registry = registry
         self._nodes = nodes
+        self._remarked: dict[str, set[tuple[int, int, int, NodeId]]] = {}
+        """By contract: whom the present leader remarked on."""
 
     async def create(self, name: str) -> None:
         """Deploy a training contract under ``name``."""
@@ -58,6 +61,26 @@ class Trainings:
             training, "drop", body.generation, body.round, body.term, abi.uid_bytes(peer),
             abi.uid_bytes(body.peer), body.reason,
         )  # fmt: skip
+
+    async def outlier(self, training: Training, peer: NodeId, body: api.Outlier) -> None:
+        """The leader remarks on a participant's update; kept once for each term.
+
+        Raises:
+            ProtocolError: it does not lead, or merges no model of that peer's.
+        """
+        here = (training.generation, training.round, training.term)
+        if here != (body.generation, body.round, body.term) or training.leader != peer:
+            raise ProtocolError("only who leads now may remark on an update", "not-leader")
+        subject = training.peers.get(NodeId(body.peer))
+        if subject is None or not subject.participant:
+            raise ProtocolError(f"{body.peer} is not merged in this round", "not-participant")
+        remarked = self._remarked.setdefault(training.name, set())
+        if any(key[:3] != here for key in remarked):
+            remarked.clear()
+        if (*here, subject.uid) not in remarked:
+            remarked.add((*here, subject.uid))
+            words = f"update of norm {body.norm:.4g}, {body.ratio:.3g} x the median"
+            await self.refused(training, subject.uid, api.OUTLIER, words)
 
     async def publish(self, training: Training, peer: NodeId, body: api.Publish) -> None:
         """The leader ends the round with the merged model."""

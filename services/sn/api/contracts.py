@@ -32,6 +32,7 @@ PEER_WRITES: dict[str, tuple[type[BaseModel], PeerWrite]] = {
     "checkin": (api.CheckIn, Trainings.check_in),
     "freeze": (api.OfTerm, Trainings.freeze),
     "drop": (api.Drop, Trainings.drop),
+    "outlier": (api.Outlier, Trainings.outlier),
     "publish": (api.Publish, Trainings.publish),
     "attest": (api.Attest, Trainings.attest),
     "report-leader": (api.OfTerm, Trainings.report_leader),

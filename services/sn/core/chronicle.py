@@ -21,8 +21,8 @@ class Note:
     round: int
     """The round that was open."""
     kind: str
-    """``joined``, ``left``, ``returned``, ``refused``, ``reopened``, ``disputed``, ``exposed``,
-    ``completed``, ``reset``."""
+    """``joined``, ``left``, ``returned``, ``refused``, ``remarked``, ``reopened``, ``disputed``,
+    ``exposed``, ``completed``, ``reset``."""
     peer: str
     """Uid, or empty."""
     reason: str
@@ -95,7 +95,9 @@ def _note(event: ledger.TrainingEvent, block: Block) -> Note | None:
         case ledger.Left():
             found = "left", event.peer, event.reason
         case ledger.Refused():
-            found = "refused", event.peer, f"{event.code}: {event.detail}"
+            remark = event.code == api.OUTLIER
+            words = event.detail if remark else f"{event.code}: {event.detail}"
+            found = "remarked" if remark else "refused", event.peer, words
         case ledger.Reopened():
             found = "reopened", "", event.reason
         case ledger.Attested(agrees=False) | ledger.Exposed():

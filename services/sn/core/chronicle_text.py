@@ -135,7 +135,7 @@ def _totals(counts: Totals) -> str:
         some(counts.drops, "drop"),
     ]  # fmt: skip
     asides = ["joined", "left", "returned", "refused", "reopened"]
-    asides += [kind for kind in ("disputed", "exposed") if kind in counts.notes]
+    asides += [kind for kind in ("disputed", "exposed", "remarked") if kind in counts.notes]
     return ", ".join(words + [f"{counts.notes.get(kind, 0):,} {kind}" for kind in asides])
 
 

@@ -126,6 +126,28 @@ async def test_a_drop_below_min_peers_reopens_the_round(swarm):
     assert (state.view.phase, state.view.term) == (Phase.QUORUM, 2)
 
 
+async def test_a_leaders_remark_on_an_update_is_kept_once(swarm):
+    sn = await swarm.sn()
+    (leader, other), state = await leader_and_other(swarm, sn)
+    terms = of_term(state).model_dump()
+    remark = api.Outlier(**terms, peer=other.uid, norm=41.23456, ratio=12.5)
+    with pytest.raises(ProtocolError) as refused:
+        await leader.write("outlier", remark)
+    assert refused.value.code == "not-participant"  # nothing is merged yet
+    await leader.write("freeze", of_term(state))
+    with pytest.raises(ProtocolError) as refused:
+        await other.write("outlier", api.Outlier(**terms, peer=leader.uid, norm=1, ratio=9))
+    assert refused.value.code == "not-leader"
+    await leader.write("outlier", remark)
+    await leader.write("outlier", remark)
+    await publish(leader, await leader.state())
+    told = await leader.client.watch(DEFAULT_CONTRACT, "0", 0)
+    kept = [event.data for event in told.events if event.data.get("code") == api.OUTLIER]
+    assert [(data["peer"], data["detail"]) for data in kept] == [
+        (other.uid, "update of norm 41.23, 12.5 x the median")
+    ]
+
+
 @pytest.fixture(params=["the receipt", "a call on the state before or after"])
 def why_from(request, monkeypatch):
     """Where the reason of a refusal comes from; not every engine puts it into receipts."""

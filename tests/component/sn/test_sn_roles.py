@@ -88,6 +88,9 @@ RULES = {
     ("POST", "/v1/contracts/{name}/peers/{uid}/drop"): peer_write(
         "drop", TERM | {"peer": "c" * 32, "reason": "x"}, 409
     ),
+    ("POST", "/v1/contracts/{name}/peers/{uid}/outlier"): peer_write(
+        "outlier", TERM | {"peer": "c" * 32, "norm": 2.0, "ratio": 9.0}, 409
+    ),
     ("POST", "/v1/contracts/{name}/peers/{uid}/publish"): peer_write(
         "publish", TERM | {"digest": "d" * 64, "size": 9, "contributors": [OWNER]}, 409
     ),
