@@ -7,8 +7,10 @@ tests wait for what the contract shows (:meth:`Training.until`), always with a d
 """
 
 import asyncio
+import itertools
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -37,10 +39,22 @@ BIGGER_THAN_TALK = 48 * 1024
 """Bytes: more than handshakes and requests, less than a LARGE model."""
 
 
+_PORTS = itertools.count(random.SystemRandom().randrange(12_000, 18_000))
+"""Below those that systems give to outgoing connections, and those that `compose.local` chooses
+from: any of these could be taken in the moment before its service listens."""
+
+
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port that nobody else listens on, another one each time."""
+    for port in _PORTS:
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("ports have no end")
 
 
 class Standing:

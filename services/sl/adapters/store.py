@@ -175,7 +175,7 @@ class Store:
             return False
 
     def is_checked(self, digest: Digest) -> bool:
-        """Whether :meth:`open` is quick: the file was written or checked by this process."""
+        """Whether :meth:`open` is quick: the file is as this process wrote or checked it."""
         try:
             found = self.path(digest).stat()
         except OSError:
@@ -273,12 +273,13 @@ class Store:
         path.unlink(missing_ok=True)
 
     def _check(self, model: ModelFile) -> None:
+        stamp = _stamp(os.fstat(model.fd))
         if _digest_of(model) != model.digest:
             log.warning("model file %s on disk is damaged: removed", model.digest)
             with disk_errors("clean up", model.digest):
                 self._forget(self.path(model.digest))
             raise NotFoundError(f"model file {model.digest} on disk was damaged; fetch it again")
-        self._checked[model.digest] = _stamp(os.fstat(model.fd))
+        self._checked[model.digest] = stamp
 
 
 def _stamp(found: os.stat_result) -> _Stamp:

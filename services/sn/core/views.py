@@ -71,7 +71,7 @@ def _missing_for_quorum(training: Training) -> str:
     if not any(peer.is_fresh(training.round) for peer in ready):
         return f"waiting for a peer that still trains ({checked_in}, all of them closed)"
     if not any(peer.may_lead and not peer.exposed for peer in ready):
-        exposed = ", or exposed as liars" if any(peer.exposed for peer in ready) else ""
+        exposed = ", or exposed" if any(peer.exposed for peer in ready) else ""
         return (
             f"waiting for a peer that may lead ({checked_in}, none with SL_MAKE_ME_ADMIN{exposed})"
         )

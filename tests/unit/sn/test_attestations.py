@@ -111,7 +111,7 @@ def test_where_only_exposed_peers_could_lead_it_says_so():
     view = seen([*only, ledger.Reopened(1, 1, "leader exposed")])
     assert view.waiting_for == (
         "waiting for a peer that may lead (4 of 3 checked in, none with SL_MAKE_ME_ADMIN, or "
-        "exposed as liars)"
+        "exposed)"
     )
 
 
