@@ -23,31 +23,29 @@ def any_life(seed, attestations, **options):
             closing=chance.choice(list(PeerState)[1:]),
             straggler_timeout=chance.choice([0.0, 10.0, math.inf]),
         )  # fmt: skip
-
-    def again(index):
-        if swarm.contract.phase is not Phase.COMPLETED:
-            swarm.join(
-                index, chance.randint(1, 5), straggler_timeout=chance.choice([0.0, math.inf])
-            )
-
-    def end(index, *, orderly):
-        peer = swarm.peers[uid_of(index)]
-        swarm.crash(peer)
-        if orderly:
-            swarm.contract.leave(peer.uid, "stopped", swarm.now)
-            swarm._changed()
-
     for index in range(4):
         when, fate = chance.uniform(0.5, 25.0), chance.random()
         if fate < 0.6:
-            orderly = chance.random() < 0.5
-            swarm.after(when, lambda i=index, o=orderly: end(i, orderly=o))
-            if chance.random() < 0.7:
-                pause = chance.choice([0.1, 1.0, 15.0])
-                swarm.after(when + pause, lambda i=index: again(i))
+            swarm.after(when, lambda i=index: end_and_perhaps_return(swarm, i))
         elif fate < 0.85:
             swarm.after(when, lambda i=index: swarm.pause(swarm.peers[uid_of(i)], 12.0))
     return swarm
+
+
+def end_and_perhaps_return(swarm, index):
+    """Dead at once, or with a goodbye; most come back under their uid, some at once."""
+    chance, peer = swarm.random, swarm.peers[uid_of(index)]
+    swarm.crash(peer)
+    if chance.random() < 0.5:
+        swarm.leave(peer)
+    if chance.random() < 0.7:
+        swarm.after(chance.choice([0.1, 1.0, 15.0]), lambda: come_back(swarm, index))
+
+
+def come_back(swarm, index):
+    chance = swarm.random
+    if swarm.contract.phase is not Phase.COMPLETED:
+        swarm.join(index, chance.randint(1, 5), straggler_timeout=chance.choice([0.0, math.inf]))
 
 
 @pytest.mark.parametrize("attestations", [0, 1, 2])
@@ -81,8 +79,7 @@ def test_the_last_one_that_trains_leaves_while_its_model_is_merged(seed, attesta
         if isinstance(command, ev.Merge) and fresh == {last.uid} and not left:
             left.append(command.round)
             last.up = False
-            swarm.contract.leave(last.uid, "its ML program ended", swarm.now)
-            swarm._changed()
+            swarm.leave(last)
 
     swarm.on_command(watch)
     swarm.run(limit=500.0)
