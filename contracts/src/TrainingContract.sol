@@ -27,7 +27,7 @@ import {Words} from "./Words.sol";
 ///                             |        publish: round+1, term 0
 ///                             v
 ///                         COMPLETED    once no live peer has anything new to contribute: after a
-///                                      publish, a leave, a reap or a report of the leader
+///                                      publish, a drop, a leave, a reap or a report of the leader
 ///
 /// A *round* ends with exactly one published merge; within a round the *term* counts its leaders.
 /// Every call names the generation, the round and, where a leader acts, the term it is about. So
@@ -220,8 +220,8 @@ contract TrainingContract is TrainingChecks, TrainingProposals {
             _reopen(why);
         } else if (_lacksAttesters()) {
             _replaceLeader("too few attesters", 0);
-            _completeIfDone();
         }
+        _completeIfDone();
     }
 
     /// @notice The leader ends the round with its merged model; where merges must be attested, it

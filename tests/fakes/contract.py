@@ -90,7 +90,10 @@ class FakeContract:
         self._require(c.round == self.round, "wrong-round")
         self._require(c.base == (self.merged.digest if self.merged else NO_DIGEST), "stale-base")
         new = api.CheckInView(base=c.base, digest=c.digest, size=c.size, weightage=c.weightage)
-        if peer.live and peer.checkin == new and peer.state is c.state:
+        if peer.checkin == new and peer.state is c.state:
+            peer.live, peer.left = True, ""
+            if self.phase is Phase.CHECKIN:
+                self._elect(now)
             return
         self._require(self.phase is not Phase.MERGING, "wrong-phase")
         bad = (c.weightage == 0) != (c.state is PeerState.INACTIVE) and c.weightage == 0
@@ -133,7 +136,7 @@ class FakeContract:
             self._reopen()
         elif self._lacks_attesters():
             self._replace_leader(now, excluded="")
-            self._complete_if_closed()
+        self._complete_if_closed()
 
     def publish(
         self, uid: str, round_: int, term: int, digest: str, size: int, contributors: list[str],

@@ -120,6 +120,11 @@ class SimSwarm:
         peer.up = False
         self.after(LOST_AFTER, lambda: self._reap(peer))
 
+    def leave(self, peer: SimPeer) -> None:
+        """Its goodbye to the contract."""
+        self.contract.leave(peer.uid, "stopped", self.now)
+        self._changed()
+
     def pause(self, peer: SimPeer, seconds: float) -> None:
         peer.paused = True
         if seconds > LOST_AFTER:
@@ -229,6 +234,13 @@ class SimSwarm:
         return ev.Done(command, self.now)
 
     def _write(self, uid: NodeId, command: ev.Command) -> None:
+        match command:
+            case ev.CheckIn() | ev.ReportPerf() | ev.Leave():
+                self._write_as_peer(uid, command)
+            case _:
+                self._write_of_term(uid, command)
+
+    def _write_as_peer(self, uid: NodeId, command: ev.Command) -> None:
         contract = self.contract
         match command:
             case ev.CheckIn(round_, base, model, weightage, state, perf):
@@ -237,6 +249,14 @@ class SimSwarm:
                     weightage=weightage, state=state, perf=perf,
                 )  # fmt: skip
                 contract.check_in(uid, checkin, self.now)
+            case ev.ReportPerf(round_, perf):
+                contract.report_perf(uid, round_, perf)
+            case ev.Leave(_, reason):
+                contract.leave(uid, reason, self.now)
+
+    def _write_of_term(self, uid: NodeId, command: ev.Command) -> None:
+        contract = self.contract
+        match command:
             case ev.Freeze(round_, term):
                 contract.freeze(uid, round_, term)
             case ev.Drop(round_, term, dropped, reason):
@@ -249,10 +269,6 @@ class SimSwarm:
                 )
             case ev.ReportLeader(round_, term):
                 contract.report_leader(round_, term, self.now)
-            case ev.ReportPerf(round_, perf):
-                contract.report_perf(uid, round_, perf)
-            case ev.Leave(_, reason):
-                contract.leave(uid, reason, self.now)
             case _:
                 raise AssertionError(command)
 

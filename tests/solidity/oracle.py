@@ -160,7 +160,7 @@ class Oracle:
             self._reopen_without_drops("nothing new to merge")
         else:
             self._end_term_without_attesters()
-            self._complete()
+        self._complete()
 
     def publish(
         self, generation, round, term, leader, digest, size, contributors, nextInterval

@@ -1,5 +1,7 @@
 """TrainingContract: the leader drops participants and publishes."""
 
+import pytest
+
 from tests.solidity.evm import Event, digest, uid
 from tests.solidity.training import ACTIVE, INACTIVE, NONE, names
 
@@ -73,6 +75,24 @@ def test_who_left_during_the_merge_is_gone_when_it_reopens(merging):
     merging.drop(first)
     assert merging.phase == "CHECKIN"
     assert not merging.checked_in(first)
+
+
+@pytest.mark.parametrize("dead", ["leaves", "is lost"])
+def test_dropping_the_model_of_the_last_one_that_trained_ends_the_training(training, dead):
+    """It left in the middle of the merge and took its model along: nobody waits for it."""
+    training.enrol(1, 2)
+    training.enrol(3, mayLead=False)
+    training.round(1, 2, state=ACTIVE)
+    training.check_in(1, 2, state=ACTIVE)
+    training.check_in(3)
+    training.freeze()
+    if dead == "leaves":
+        training.leave(3)
+    else:
+        training.lose(3)
+        training.reap(3)
+    assert names(training.drop(3)) == ["Dropped", "Reopened", "Completed"]
+    assert training.phase == "COMPLETED"
 
 
 # --- publish

@@ -24,7 +24,7 @@ from services.sl.adapters.peers import Peers
 from services.sl.adapters.store import Store
 from services.sl.core import events as ev
 from services.sl.core.method import MethodError
-from services.sl.core.methods import METHODS, Factory
+from services.sl.core.methods import METHODS, Factory, method_named
 from services.sl.core.outliers import Update
 
 log = logging.getLogger("swarm.round")
@@ -70,13 +70,16 @@ class Executor:
         self._merge: asyncio.Task[None] | None = None
 
     def start(self, command: ev.Command) -> None:
-        """Begin; outcomes are emitted. A newer merge ends an older one, whatever it is for."""
+        """Begin; outcomes are emitted. A newer merge ends an older one, whatever it is for.
+
+        So does the merged model of a later round: nobody needs the older one's any more.
+        """
         log.debug("command %s", command)
         task = self.group.create_task(self._run(command))
-        if isinstance(command, ev.Merge | ev.Recompute):
+        if isinstance(command, ev.Merge | ev.Recompute | ev.Install):
             if self._merge is not None:
                 self._merge.cancel()
-            self._merge = task
+            self._merge = None if isinstance(command, ev.Install) else task
 
     async def _run(self, command: ev.Command) -> None:
         try:
@@ -193,7 +196,17 @@ class Executor:
         """Get the merged model of the round before, where our store lost it."""
         if command.base is not None:
             others = [i.endpoint for i in command.inputs if i.peer != self.me]
-            await self._obtain(command.base, others, _seconds_for(command.base.size))
+            await self._obtain_base(command, others, _seconds_for(command.base.size))
+
+    async def _obtain_base(self, command: ev.Merge, sources: Sequence[str], seconds: float) -> None:
+        """The same; where nobody has it any more, a method that does not use it goes on without."""
+        assert command.base is not None
+        try:
+            await self._obtain(command.base, sources, seconds)
+        except PeerUnavailableError as exc:
+            if method_named(command.method, self.methods).uses_base:
+                raise
+            log.warning("merging round %d without the model before it: %s", command.round, exc)
 
     async def _tell_outliers(self, command: ev.Merge, updates: Sequence[Update | None]) -> None:
         """Log large updates, and put them on the ledger."""
@@ -225,17 +238,9 @@ class Executor:
     async def _do_recompute(self, command: ev.Recompute) -> None:
         """Make the leader's merge once more, from the same files and by the same code."""
         began, merge, model = time.monotonic(), command.merge, None
-        wanted = [(i.model, (i.endpoint, *command.sources)) for i in merge.inputs]
-        if merge.base is not None:
-            wanted.append((merge.base, command.sources))
-        seconds = _seconds_for(sum(file.size for file, _ in wanted))
         try:
-            async with asyncio.TaskGroup() as group:
-                for file, sources in wanted:
-                    group.create_task(self._obtain(file, sources, seconds))
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from errors
-        try:
+            self._require_sizes(merge)
+            await self._obtain_all(command)
             merged = await self._merged(merge)
         except InputError as exc:
             log.warning("cannot attest the merge of round %d: the model of peer %.8s cannot be "
@@ -245,6 +250,32 @@ class Executor:
             log.info("recomputed the merge of round %d: %.12s, in %.0f ms", merge.round,
                      model.digest, (time.monotonic() - began) * 1000)  # fmt: skip
         self.emit(ev.Recomputed(command, model, time.monotonic()))
+
+    def _require_sizes(self, merge: ev.Merge) -> None:
+        """No leader can make us fetch what it should have dropped, of whatever size.
+
+        Raises:
+            InputError: one model has not the size that all must have.
+        """
+        expected = _expected_size(merge, self.me)
+        for index, wanted in enumerate(merge.inputs):
+            if wanted.model.size != expected:
+                raise InputError(index, _other_size(wanted, expected))
+
+    async def _obtain_all(self, command: ev.Recompute) -> None:
+        """Get the inputs of a merge, and its base, wherever they are."""
+        merge = command.merge
+        base_size = merge.base.size if merge.base is not None else 0
+        seconds = _seconds_for(sum(i.model.size for i in merge.inputs) + base_size)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for wanted in merge.inputs:
+                    sources = (wanted.endpoint, *command.sources)
+                    group.create_task(self._obtain(wanted.model, sources, seconds))
+                if merge.base is not None:
+                    group.create_task(self._obtain_base(merge, command.sources, seconds))
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
 
     async def _fetch(self, command: ev.Merge, wanted: ev.Input) -> bool:
         """Get one input into the store; True when that failed, which is then reported."""
@@ -260,10 +291,8 @@ class Executor:
         """Why an input need not even be fetched, or nothing."""
         if wanted.peer == self.me:
             return "the leader's own file is gone"
-        expected = _expected_size(command)
-        if wanted.model.size != expected:
-            return f"it has {wanted.model.size} bytes, the others' models have {expected}"
-        return ""
+        expected = _expected_size(command, self.me)
+        return _other_size(wanted, expected) if wanted.model.size != expected else ""
 
     async def _download(self, command: ev.Merge, wanted: ev.Input) -> str:
         """Fetch an input; why it failed, or nothing. All inputs share our link, and their time."""
@@ -324,8 +353,17 @@ def _seconds_for(size: int) -> float:
     return FETCH_SECONDS + size / FETCH_BYTES_PER_SECOND
 
 
-def _expected_size(command: ev.Merge) -> int:
-    """Bytes that every input must have: equal layouts make equal files."""
+def _expected_size(command: ev.Merge, me: NodeId) -> int:
+    """Bytes that every input must have: equal layouts make equal files.
+
+    In the first round as many as most have, and our own where there is a tie.
+    """
     if command.base is not None:
         return command.base.size
-    return statistics.mode(i.model.size for i in command.inputs)
+    most = statistics.multimode(i.model.size for i in command.inputs)
+    return next((i.model.size for i in command.inputs if i.peer == me and i.model.size in most),
+                most[0])  # fmt: skip
+
+
+def _other_size(wanted: ev.Input, expected: int) -> str:
+    return f"it has {wanted.model.size} bytes, the others' models have {expected}"

@@ -10,8 +10,13 @@ loss is no reason to think that the models got worse.
 import math
 from collections.abc import Mapping
 
+from services.common.sn_api import ContractView
+
 IMPROVEMENT = 0.01
 SPAN = 8
+LIMIT = SPAN * SPAN
+"""Times our own interval that we follow a leader, whose own may be longer: no lie of one can keep
+the others from syncing."""
 
 
 def next_interval(
@@ -27,12 +32,18 @@ def next_interval(
         latest: the same of the latest merged model. A loss that is not a finite number is no
             improvement.
     """
+    current = min(current, SPAN * initial)
     both = [uid for uid in sorted(latest) if before.get(uid) and latest[uid]]
     if not both:
         return max(1, current)
     if improved([before[uid] for uid in both], [latest[uid] for uid in both]):
         return min(2 * current, SPAN * initial)
     return max(current // 2, initial // SPAN, 1)
+
+
+def losses_of(view: ContractView) -> dict[str, float]:
+    """By peer, the loss that it measured on the latest merged model."""
+    return {p.uid: p.perf.loss for p in view.peers if p.perf and p.perf_round == view.round - 1}
 
 
 def improved(before: list[float], latest: list[float]) -> bool:

@@ -303,14 +303,14 @@ def key_of(command: Command) -> Command:
     """What makes two commands the same for holding back repeats.
 
     A check-in's perf does not, nor what an answer says (a request is answered once), nor where to
-    fetch what is needed to attest a merge.
+    fetch a model.
     """
     match command:
         case CheckIn():
             return replace(command, perf=None)
         case AnswerSync(seq):
             return AnswerSync(seq, 0, training_over=False)
-        case Recompute():
+        case Recompute() | Install() | Fetch():
             return replace(command, sources=())
         case _:
             return command

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from services.common.ids import NodeId
 from services.common.sn_api import PeerState, PeerView, Perf
-from services.sl.core.events import CheckIn, Model
+from services.sl.core.events import CheckIn, Merge, Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,10 @@ class Request:
     def closing(self) -> bool:
         """Whether it is the last one."""
         return self.state is not PeerState.TRAINING
+
+    def is_in(self, merge: Merge, me: NodeId) -> bool:
+        """Whether a merge has its model, and not one of an earlier process under our uid."""
+        return any(i.peer == me and i.model == self.model for i in merge.inputs)
 
     def check_in(self, round_: int, base: Model, base_round: int, perf: Perf | None) -> CheckIn:
         """The check-in that it asks for.

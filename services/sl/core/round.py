@@ -182,14 +182,9 @@ class Training:
             return  # from an SN that has not caught up yet
         if (view.generation, view.round) > seen:
             self._failed_inputs.clear()
-            self._hold = {key: until for key, until in self._hold.items() if until > now}
-        measured = {
-            p.uid: p.perf.loss for p in view.peers if p.perf and p.perf_round == view.round - 1
-        }
-        self._losses = {
-            view.round - 2: self._losses.get(view.round - 2, {}),
-            view.round - 1: measured,
-        }
+            self._hold = {k: t for k, t in self._hold.items() if t > now and not _is_merge(k)}
+        before = self._losses.get(view.round - 2, {})
+        self._losses = {view.round - 2: before, view.round - 1: adaptive.losses_of(view)}
         self.view, self._view_at = view, now
         if view.proposal is not None and self._proposed[:2] != (view.round, view.term):
             self._proposed = (view.round, view.term, now)
@@ -208,7 +203,7 @@ class Training:
         self._hold.pop(key_of(event.command), None)
 
     def _note_failed_input(self, event: InputFailed) -> None:
-        if event.peer == self.me:
+        if event.peer == self.me and self.request and self.request.is_in(event.command, self.me):
             raise LayoutError(f"our own model cannot be merged with the others': {event.reason}")
         self._failed_inputs[event.peer] = event
         self._hold.pop(key_of(event.command), None)
@@ -294,12 +289,16 @@ class Training:
             return ReportPerf(self.installed_round, self._perf)
         if request.closing:
             return AnswerClose(request.seq)
-        interval = view.merged.next_interval if view.merged else 0
+        interval = 0
+        if view.merged and view.terms and view.terms.adaptive:
+            interval = min(view.merged.next_interval, adaptive.LIMIT * self.interval)
         return AnswerSync(request.seq, interval, view.phase is Phase.COMPLETED)
 
     def _take_part(self, view: ContractView, request: Request, now: Seconds) -> Command | None:
         if not request.closing and self._straggler.is_over(view, now):
             return self._straggler.leave(view)
+        if self._straggler.due > now:
+            self._wake(self._straggler.due)
         mine = next((p for p in view.peers if p.uid == self.me), None)
         ours = request.check_in(view.round, self.installed, self.installed_round, self._perf)
         if mine is None or (view.phase is not Phase.MERGING and not shows(mine, ours)):
@@ -320,6 +319,8 @@ class Training:
         for peer in merge_plan.participants_of(view):
             failed = self._failed_inputs.get(NodeId(peer.uid))
             if failed is not None and _is_of(failed.command, view):
+                if peer.uid == self.me:
+                    return self._follow(view, now)  # another leader can drop it
                 return Drop(view.round, view.term, failed.peer, failed.reason)
         return self._merge_or_publish(view)
 
@@ -395,6 +396,11 @@ class Training:
 
     def _wake(self, at: Seconds) -> None:
         self.wake_at = min(self.wake_at, at)
+
+
+def _is_merge(command: Command) -> bool:
+    """Whether it is given up with its round, so that no event may tell how it ended."""
+    return isinstance(command, Merge | Recompute)
 
 
 def _is_of(command: Merge, view: ContractView) -> bool:

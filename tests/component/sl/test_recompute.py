@@ -1,12 +1,13 @@
 """Making a leader's merge once more: where its inputs come from, and the same bytes in the end."""
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from services.common.ids import NodeId
-from services.sl.adapters.executor import Executor
+from services.sl.adapters.executor import Executor, _expected_size
 from services.sl.adapters.merging import merge_files
 from services.sl.adapters.peers import Peers
 from services.sl.adapters.store import _stamp
@@ -41,12 +42,13 @@ class Attester:
         """What it reports."""
         events = asyncio.Queue()
         async with asyncio.timeout(DEADLINE), asyncio.TaskGroup() as group:
-            executor = Executor(
-                "c", 1, NodeId("e" * 32), None, self.store, self._peers, None, events.put_nowait,
-                group,
-            )  # fmt: skip
-            executor.start(command)
+            self.executor(events, group).start(command)
             return await events.get()
+
+    def executor(self, events, group):
+        return Executor(
+            "c", 1, NodeId("e" * 32), None, self.store, self._peers, None, events.put_nowait, group
+        )
 
 
 @pytest.fixture
@@ -69,9 +71,9 @@ def merge_of(store, digests, endpoints, method="mean", base=None):
 
 async def leaders(store, merge):
     weights = [(i.model.digest, i.weightage) for i in merge.inputs]
-    base = merge.base.digest if merge.base else None
-    merged = await merge_files(merge.method, store, weights, base)
-    return ev.Model(merged.digest, merged.size)
+    base = merge.base.digest if merge.base is not None else None
+    made = await merge_files(merge.method, store, weights, base)
+    return ev.Model(made.digest, made.size)
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
@@ -126,8 +128,7 @@ async def test_a_peer_that_serves_something_else_does_not_mislead_it(plane, atte
     digests = put_models(leader)
     for digest in digests:
         false.path(digest).write_bytes(model_file(9))
-        found = false.path(digest).stat()
-        false._checked[digest] = _stamp(found)  # as if it had been good when it came
+        false._checked[digest] = _stamp(false.path(digest).stat())  # as if it had come so
     async with plane.serving(false) as bad, plane.serving(leader) as good:
         merge = merge_of(leader, digests, [bad.endpoint] * 3)
         event = await attester.outcome(ev.Recompute(merge, (good.endpoint,)))
@@ -143,3 +144,69 @@ async def test_inputs_that_cannot_be_merged_are_said_to_be_such(plane, attester,
     assert event == ev.Recomputed(event.command, None, event.now)
     assert "cannot attest the merge of round 3" in caplog.text
     assert "not finite" in caplog.text
+
+
+@pytest.mark.parametrize("with_base", [True, False], ids=["later round", "first round"])
+async def test_no_leader_makes_it_fetch_a_model_of_another_size(plane, attester, caplog, with_base):
+    """The leader should have dropped it; nothing is fetched, how much it may be."""
+    leader = plane.store("leader")
+    digests = put_models(leader)
+    base = put(leader, model_file(7)) if with_base else None
+    async with plane.serving(leader) as served:
+        about = ev.Model(base, leader.size(base)) if base else None
+        merge = merge_of(leader, digests, [served.endpoint] * 3, base=about)
+        huge = replace(merge.inputs[1], model=ev.Model(digests[1], 10**15))
+        merge = replace(merge, inputs=(merge.inputs[0], huge, merge.inputs[2]))
+        event = await attester.outcome(ev.Recompute(merge, (served.endpoint,)))
+    assert event == ev.Recomputed(event.command, None, event.now)
+    assert "it has 1000000000000000 bytes" in caplog.text
+    assert not list(attester.store.folder.iterdir())
+
+
+@pytest.mark.parametrize("kind", [ev.Merge, ev.Recompute])
+async def test_a_base_that_nobody_has_is_missed_only_by_methods_that_use_it(plane, attester, kind):
+    leader = plane.store("leader")
+    digests = put_models(leader)
+    gone = ev.Model("f" * 64, leader.size(digests[0]))
+    outcomes = {}
+    async with plane.serving(leader) as served:
+        for method in ("mean", "normclip"):
+            merge = merge_of(leader, digests, [served.endpoint] * 3, method, base=gone)
+            command = merge if kind is ev.Merge else ev.Recompute(merge, (served.endpoint,))
+            outcomes[method] = await attester.outcome(command)
+    weights = [(digest, n + 1) for n, digest in enumerate(digests)]
+    assert outcomes["mean"].model.digest == (await merge_files("mean", leader, weights)).digest
+    assert isinstance(outcomes["normclip"], ev.Failed)
+    assert "no peer serves model" in outcomes["normclip"].reason
+
+
+async def test_a_merge_of_a_round_that_is_over_is_given_up(plane, attester):
+    """Another leader's merged model is there to be installed; ours would only cost."""
+    leader = plane.store("leader")
+    merge = merge_of(leader, put_models(leader), [NOBODY] * 3)
+    events = asyncio.Queue()
+    async with asyncio.timeout(DEADLINE), asyncio.TaskGroup() as group:
+        executor = attester.executor(events, group)
+        executor.start(ev.Recompute(merge, ()))
+        under_way = executor._merge
+        executor.start(ev.Install(3, ev.Model("f" * 64, 10), (), 1))
+        await asyncio.wait([under_way])
+        assert under_way.cancelled()
+        event = await events.get()
+    assert isinstance(event, ev.Failed)
+    assert isinstance(event.command, ev.Install)
+    assert events.empty()
+
+
+def test_in_a_tie_a_leader_takes_its_own_models_size_for_the_right_one(plane):
+    leader = plane.store("leader")
+    merge = merge_of(leader, put_models(leader, 2), [NOBODY] * 2)
+    other = replace(merge.inputs[0], model=ev.Model("f" * 64, 10**15))
+    merge = replace(merge, inputs=(other, merge.inputs[1]))
+    mine = merge.inputs[1]
+    assert _expected_size(merge, mine.peer) == mine.model.size
+    assert _expected_size(merge, other.peer) == 10**15
+    third = replace(mine, peer=NodeId("d" * 32))
+    assert (
+        _expected_size(replace(merge, inputs=(other, mine, third)), other.peer) == mine.model.size
+    )

@@ -48,6 +48,11 @@ def test_several_peers_losses(before, latest, expected):
     assert next_interval(8, 8, before, latest) == expected
 
 
+def test_an_interval_that_no_honest_leader_chose_is_forgotten():
+    assert next_interval(2**32 - 1, 4, {"a": 1.0}, {"a": 2.0}) == 16
+    assert next_interval(2**32 - 1, 4, {}, {}) == 32
+
+
 def test_interval_never_falls_below_one():
     assert next_interval(1, 2, {"a": 1.0}, {"a": 2.0}) == 1
 
@@ -56,4 +61,5 @@ def test_interval_never_falls_below_one():
 def test_whatever_the_losses_the_interval_stays_within_bounds(current, initial, before, latest):
     found = next_interval(current, initial, before, latest)
     assert found >= 1
-    assert min(current // 2, SPAN * initial) <= found <= max(2 * current, initial // SPAN)
+    reached = min(current, SPAN * initial)
+    assert reached // 2 <= found <= max(2 * reached, initial // SPAN)
