@@ -64,7 +64,8 @@ class SwarmCallback:
             * ``classes``: for a classifier that has not been fitted, all labels that any peer has;
             * ``totalEpochs``: for progress display;
             * ``nodeWeightage``: 1 to 100, this peer's weight in merges (1);
-            * ``mergeMethod``: how parameters are merged (``mean``);
+            * ``mergeMethod``: ``mean`` (default), ``coordmedian``, ``geomedian``, ``normclip``,
+              or the ``x-...`` of a method that the SL nodes have;
             * ``checkinModelOnTrainEnd``: ``snapshot`` (default), ``active``, ``inactive``;
             * ``useAdaptiveSync``: let the swarm choose the interval; needs ``adsValData``;
             * ``adsValData``: (x, y) on which merged models are evaluated;
@@ -132,7 +133,11 @@ class SwarmCallback:
         self._session.train_end()
 
     def __enter__(self) -> "SwarmCallback":
-        self.on_train_begin()
+        try:
+            self.on_train_begin()
+        except BaseException:
+            self._session.disconnect()
+            raise
         return self
 
     def __exit__(
@@ -141,9 +146,10 @@ class SwarmCallback:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None:
-            self.on_train_end()
-        else:
+        try:
+            if error is None and not self._session.ended:
+                self.on_train_end()
+        finally:
             self._session.disconnect()
 
     def _adapter(self, options: Options) -> SklearnModel:
@@ -200,7 +206,7 @@ class SwarmSklearnTrainer:
             else:
                 model.begin(x[batches[0]], y[batches[0]], classes)
         except SwarmError as exc:
-            callback.logger.error("%s", exc)  # noqa: TRY400 - one line, then raised
+            callback.logger.error(str(exc))  # noqa: TRY400 - one line, then raised
             raise
         with callback:
             for epoch in range(epochs):

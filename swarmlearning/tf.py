@@ -58,7 +58,8 @@ class SwarmCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
               ``tf`` and ``sess``, is refused;
             * ``totalEpochs``: for progress display;
             * ``nodeWeightage``: 1 to 100, this peer's weight in merges (1);
-            * ``mergeMethod``: how parameters are merged (``mean``);
+            * ``mergeMethod``: ``mean`` (default), ``coordmedian``, ``geomedian``, ``normclip``,
+              or the ``x-...`` of a method that the SL nodes have;
             * ``checkinModelOnTrainEnd``: ``snapshot`` (default), ``active``, ``inactive``;
             * ``useAdaptiveSync``: let the swarm choose the interval; needs ``adsValData``;
             * ``adsValData``: what merged models are evaluated on with ``model.evaluate``: a tuple
@@ -139,6 +140,8 @@ class SwarmCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
         Raises:
             SwarmError: the merge failed.
         """
+        if not self._thread:
+            self._refuse("on_train_begin has to come before on_batch_end")
         if self._thread != threading.get_ident():
             self._refuse(
                 "on_batch_end came from another thread than on_train_begin. Keras may do that "
@@ -169,7 +172,11 @@ class SwarmCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
             self._session.train_end()
 
     def __enter__(self) -> "SwarmCallback":
-        self.on_train_begin()
+        try:
+            self.on_train_begin()
+        except BaseException:
+            self._session.disconnect()
+            raise
         self._within = True
         return self
 

@@ -499,6 +499,15 @@ async def test_a_failing_loss_is_told_to_the_sl_and_ends_the_program(sl):
         await asyncio.wait_for(running, SECONDS)
 
 
+async def test_a_program_that_ends_its_training_itself_within_with_is_not_ended_twice(sl):
+    def program():
+        with SwarmCallback(2, 1, logger=log, model=fitted(SGDClassifier)) as callback:
+            callback.on_train_end()
+
+    _, closed, _ = await beside(sl, program)
+    assert isinstance(closed, m.CloseRequest)
+
+
 async def test_a_with_that_fails_leaves_the_sl(sl):
     def program():
         with SwarmCallback(2, 1, logger=log, model=fitted(SGDClassifier)):

@@ -105,6 +105,8 @@ def test_hooks_without_a_model_or_from_another_thread_are_refused(loopback):
     with pytest.raises(SwarmError, match=r"model must be a keras.Model of Keras 3, not int"):
         callback.set_model(3)
     callback.set_model(small())
+    with pytest.raises(SwarmError, match="on_train_begin has to come before on_batch_end"):
+        callback.on_batch_end()
     callback.on_train_begin()
     errors = []
 
