@@ -113,7 +113,7 @@ class Session:
 
     def resume(self) -> None:
         """Count epochs from :attr:`resume_epoch` on: the program skips those it had done."""
-        self._epochs = self.resume_epoch
+        self._epochs = max(self._epochs, self.resume_epoch)
 
     def epoch_end(self) -> None:
         """Count an epoch; the number is reported with each loss."""
@@ -294,7 +294,7 @@ class Session:
             status=status,
             loss=loss,
             metric=metric,
-            epochs=self._epochs,
+            epochs=self._epochs if self._syncs else max(self._epochs, self.resume_epoch),
             total_epochs=self._options.total_epochs,
         )
 

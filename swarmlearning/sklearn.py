@@ -93,6 +93,11 @@ class SwarmCallback:
         self._session = open_session(options, self.logger, partial(self._adapter, options))
 
     @property
+    def resume_epoch(self) -> int:
+        """Epochs this peer had reported before its program was started again; 0 if not known."""
+        return self._session.resume_epoch
+
+    @property
     def training_over(self) -> bool:
         """The swarm's training ended while this program still trains: it may stop."""
         return self._session.over
@@ -183,6 +188,8 @@ class SwarmSklearnTrainer:
     ) -> Any:  # noqa: ANN401 - the user's estimator
         """Train in the swarm; ends early where the swarm's training is over before.
 
+        After a crash of this program it starts at the callback's ``resume_epoch``.
+
         Args:
             x: samples (rows).
             y: targets, as many.
@@ -209,7 +216,8 @@ class SwarmSklearnTrainer:
             callback.logger.error(str(exc))  # noqa: TRY400 - one line, then raised
             raise
         with callback:
-            for epoch in range(epochs):
+            callback._session.resume()
+            for epoch in range(callback.resume_epoch, epochs):
                 if seed is not None:
                     x, y = shuffle(x, y, random_state=seed + epoch)
                 if not self._epoch(x, y, batches):

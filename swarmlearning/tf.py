@@ -95,6 +95,14 @@ class SwarmCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
             options, self.logger, partial(self._adapter, options), stops=True
         )
 
+    @property
+    def resume_epoch(self) -> int:
+        """Epochs this peer had reported before its program was started again; 0 if not known.
+
+        ``model.fit(..., epochs=5, initial_epoch=callback.resume_epoch)`` goes on from there.
+        """
+        return self._session.resume_epoch
+
     def set_model(self, model: Any) -> None:  # noqa: ANN401 - whatever the user gave
         """Name the model that is trained; ``fit`` does it itself.
 
@@ -149,6 +157,16 @@ class SwarmCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
             )
         self._session.batch_end()
         self._stop_if_over()
+
+    def on_epoch_begin(self, epoch: object = None, logs: object = None) -> None:
+        """Before each epoch.
+
+        Args:
+            epoch: its number, from 0; that of :attr:`resume_epoch` counts on from there.
+            logs: not used.
+        """
+        if epoch == self._session.resume_epoch:
+            self._session.resume()
 
     def on_epoch_end(self, epoch: object = None, logs: object = None) -> None:
         """After each epoch.

@@ -310,6 +310,24 @@ async def test_several_fits_inside_a_with_are_one_training(sl):
     assert [answer.epochs for answer in sl.losses] == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("skips", [True, False])
+async def test_a_program_that_was_started_again_goes_on_where_it_was(sl, skips):
+    sl.epochs_done = 2
+    trained = []
+
+    def program():
+        model, callback = small(), SwarmCallback(2, 1, logger=log)
+        first = callback.resume_epoch if skips else 0
+        done = model.fit(
+            *xy(), batch_size=4, verbose=0, epochs=3, initial_epoch=first, callbacks=[callback]
+        )
+        trained.extend(done.epoch)
+
+    await beside(sl, program)
+    assert trained == ([2] if skips else [0, 1, 2])
+    assert sl.losses[-1].epochs == 3
+
+
 async def test_a_with_that_fails_leaves_the_sl(sl):
     def program():
         with SwarmCallback(2, 1, logger=log, model=small()):
