@@ -11,6 +11,7 @@ import swarmlearning.client.swarm
 from services.common.errors import MlError
 from swarmlearning.pyt import SwarmCallback, SwarmError
 from swarmlearning.wire import messages as m
+from tests.component.sl.scripted_sl import prepared
 from tests.unit.client.beside_sl import beside
 
 
@@ -188,3 +189,28 @@ def test_processes_started_after_the_callback_are_noticed(loopback, monkeypatch)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     with pytest.raises(SwarmError, match="2 processes"):
         callback._session._model.layout()
+
+
+async def test_two_callbacks_of_one_program_train_beside_two_sls(sl, tmp_path, monkeypatch):
+    """Each constructor reads the environment as it is then."""
+
+    async def opened(at, contract):
+        for name, value in at.environment.items():
+            monkeypatch.setenv(name, value)
+        made = asyncio.to_thread(
+            SwarmCallback, 1, 1, contract, model=torch.nn.Linear(2, 1), logger=OneText()
+        )
+        callback, terms = await asyncio.gather(made, at.open())
+        assert terms.contract == contract
+        return callback
+
+    async with prepared(tmp_path / "other") as other:
+        callbacks = [await opened(sl, "one"), await opened(other, "two")]
+        for at, callback in zip((other, sl), reversed(callbacks), strict=True):
+
+            def program(callback=callback):
+                callback.on_train_begin()
+                callback.on_train_end()
+
+            await asyncio.gather(asyncio.to_thread(program), at.play())
+    assert len(sl.models) == len(other.models) == 2
