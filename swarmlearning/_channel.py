@@ -111,7 +111,7 @@ class Channel:
         if any(self._request == other._request for other in _open_channels):
             raise ChannelError(
                 f"{self._request}: this program has a session with this SL already. Use one "
-                "SwarmCallback per SL: end the first one by on_train_end, or delete it"
+                "SwarmCallback per SL: end the first one by on_train_end, or start the program anew"
             )
 
     def wait_for_pipes(self) -> None:

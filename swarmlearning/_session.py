@@ -276,7 +276,7 @@ class Session:
             self._inbox.receive(request.file_name, self._model)
             loss, metric = self._model.evaluate()
         except Exception as exc:
-            text = f"Loss computation failed. {exc}"
+            text = f"Loss computation failed. {_reason(exc)}"
             say(text)
             failed = m.Status(m.StatusCode.ERROR_IN_USER, text[:4000])
             self._connected().send(self._loss_response(request, failed, -1.0, 0.0))
@@ -321,9 +321,14 @@ class Session:
 
     def _failed(self, what: str, exc: Exception) -> SwarmError:
         """The error a user sees, logged: which call failed, and why."""
-        text = f"{what} Swarm call to SL container failed - {exc}"
+        text = f"{what} Swarm call to SL container failed - {_reason(exc)}"
         self._log.error(text)
         return SwarmError(text)
+
+
+def _reason(exc: Exception) -> str:
+    """The error's text; with its kind where the text alone says nothing, as of a bare assert."""
+    return repr(exc) if isinstance(exc, KeyError) or not str(exc) else str(exc)
 
 
 def _require_ok(status: m.Status) -> None:

@@ -50,7 +50,7 @@ class Measure:
                 measure.to(device)
         if self._metric is not None:
             self._metric.reset()
-        by_mean = getattr(self._loss, "reduction", "mean") == "mean"
+        by_mean = getattr(self._loss, "reduction", "mean") in ("mean", "batchmean")
         total, seen = 0.0, 0
         for batch in data:
             inputs, targets = _pair(batch, device)

@@ -242,6 +242,8 @@ def _evaluate(
             seen += size
             total += loss * size
             if metric is not None:
+                if "labels" not in inputs:
+                    raise SwarmError("metricFunction needs `labels` in the batches of adsValData")
                 metric.update(logits, inputs["labels"])
     measured = 0.0 if metric is None else number_of(metric)
     return (total / seen if seen else 0.0), measured

@@ -481,6 +481,19 @@ async def test_an_evaluation_that_fails_is_told_to_the_sl_and_raised(sl, opened,
     assert text in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("failure", [AssertionError(), KeyError("labels")], ids=repr)
+async def test_an_error_without_a_telling_text_is_named_by_its_kind(sl, opened, failure):
+    model = ArrayModel()
+    model.failure = failure
+    session = await opened(model)
+    ml = asyncio.create_task(asyncio.to_thread(session.train_begin))
+    answer = await sl.load(await sl.take(m.SyncRequest))
+    assert answer.status.text == f"Loss computation failed. {failure!r}"
+    with pytest.raises(SwarmError) as caught:
+        await ml
+    assert str(caught.value) == f"Sync Swarm call to SL container failed - {failure!r}"
+
+
 async def test_a_parameter_that_cannot_be_exchanged_is_named_before_anything_is_sent(sl, opened):
     session = await opened(ArrayModel(phase=np.zeros(1, complex)))
     with pytest.raises(SwarmError, match="tensor 'phase' has items of type complex128"):

@@ -183,6 +183,23 @@ def test_a_metric_that_gives_several_numbers_says_what_to_do(loopback):
         callback._session._model.evaluate()
 
 
+def test_every_kind_of_mean_is_a_loss_per_sample(loopback):
+    """Of batches of 3 and 1: their means must not count alike, nor be divided by 4 once more."""
+    model = torch.nn.LogSoftmax(dim=1)
+    inputs = torch.arange(8.0).reshape(4, 2) ** 2
+    targets = torch.tensor([[0.5, 0.5], [0.1, 0.9], [0.2, 0.8], [0.7, 0.3]])
+    data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(inputs, targets), 3)
+    losses = [
+        SwarmCallback(
+            1, 1, model=model, logger=OneText(), adsValData=data,
+            lossFunction="KLDivLoss", lossFunctionArgs={"reduction": reduction},
+        )._session._model.evaluate()[0]
+        for reduction in ("batchmean", "sum")
+    ]  # fmt: skip
+    assert losses[0] == pytest.approx(losses[1])
+    assert losses[0] > 0
+
+
 def test_processes_started_after_the_callback_are_noticed(loopback, monkeypatch):
     callback = callback_of()
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
