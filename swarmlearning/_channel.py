@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from weakref import WeakSet
+from weakref import WeakSet, finalize
 
 from swarmlearning.wire.codec import Decoder, encode
 from swarmlearning.wire.messages import Message
@@ -98,7 +98,21 @@ class Channel:
         self._request, self._response = request, response
         self._sleep = sleep
         self._out = self._in = -1
+        self._forgotten: finalize[..., Channel] | None = None
+        """Closes the pipes when a program drops its callback, as by a notebook's ``del``."""
         self._decoder = Decoder()
+
+    def require_free(self) -> None:
+        """Check that this program has no other session open on these pipes.
+
+        Raises:
+            ChannelError: it has one.
+        """
+        if any(self._request == other._request for other in _open_channels):
+            raise ChannelError(
+                f"{self._request}: this program has a session with this SL already. Use one "
+                "SwarmCallback per SL: end the first one by on_train_end, or start the program anew"
+            )
 
     def wait_for_pipes(self) -> None:
         """Wait for ever, with a line each second, until the SL made both pipes.
@@ -120,6 +134,7 @@ class Channel:
         self._wait(self._try_open, f"{self._request}: waiting for the SL to open the pipe")
         os.set_blocking(self._out, True)
         _open_channels.add(self)
+        self._forgotten = finalize(self, _close, self._out, self._in)
 
     def send(self, message: Message) -> None:
         """Send one message.
@@ -165,9 +180,9 @@ class Channel:
 
     def close(self) -> None:
         """Close both pipes; the SL sees that as our end."""
-        for fd in (self._out, self._in):
-            if fd >= 0:
-                os.close(fd)
+        if self._forgotten is not None:
+            self._forgotten.detach()
+        _close(self._out, self._in)
         self._out = self._in = -1
         _open_channels.discard(self)
 
@@ -197,6 +212,12 @@ class Channel:
                 say(f"{now()} {line}")
             looks += 1
             self._sleep(POLL_SECONDS)
+
+
+def _close(*fds: int) -> None:
+    for fd in fds:
+        if fd >= 0:
+            os.close(fd)
 
 
 def _close_in_child() -> None:

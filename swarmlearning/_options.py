@@ -159,7 +159,8 @@ def describe(options: Options, logger: Logger) -> None:
         ("nodeWeightage", options.weightage),
         ("mergeMethod", _merge_method_text(options.merge_method)),
     ):
-        logger.info("%s = %s", name, value)
+        line = f"{name} = {value}"
+        logger.info(line)
     if options.trainable:
         logger.info("exchange = trainable")
     if not options.total_epochs:
@@ -186,7 +187,8 @@ def _known(given: Mapping[str, Any], names: tuple[str, ...], logger: Logger) -> 
         target = ALIASES.get(name, name)
         if target not in names:
             near = nearest(name, ("syncFrequency", "minPeers", "trainingContract", *names))
-            logger.warning("SwarmCallback does not know the argument %r, ignored.%s", name, near)
+            line = f"SwarmCallback does not know the argument {name!r}, ignored.{near}"
+            logger.warning(line)
         elif name == target or target not in given:
             known[target] = value
     return known

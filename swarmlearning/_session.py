@@ -29,7 +29,8 @@ class Session:
     Args:
         options: the checked arguments.
         model: the user's model.
-        log: the callback's logger.
+        log: the callback's logger; gets finished lines only, because a user's own may be anything
+            with ``info(text)``.
         environment: names the pipes and the hand-over folder.
         stops: the callback ends the training loop once :attr:`over`.
     """
@@ -53,6 +54,8 @@ class Session:
         self._syncs = self._batch_syncs = self._epochs = 0
         self.loopback = environment.get(LOOPBACK_VARIABLE, "").lower() == "true"
         """Nothing is sent: every call returns at once, as if the swarm were not there."""
+        self.ended = False
+        """The final model was loaded."""
         self.resume_epoch = 0
         """Epochs that this peer had reported before its program was started again; 0 where it is
         new, or the SL does not know (HPE's SL never does)."""
@@ -82,6 +85,9 @@ class Session:
         except (SwarmError, ChannelError, OSError, WireError) as exc:
             self.disconnect()
             raise self._failed("Init", exc) from exc
+        except BaseException:
+            self.disconnect()
+            raise
 
     def train_begin(self) -> None:
         """Sync for the first time, so that all peers start from the same parameters.
@@ -107,7 +113,7 @@ class Session:
 
     def resume(self) -> None:
         """Count epochs from :attr:`resume_epoch` on: the program skips those it had done."""
-        self._epochs = self.resume_epoch
+        self._epochs = max(self._epochs, self.resume_epoch)
 
     def epoch_end(self) -> None:
         """Count an epoch; the number is reported with each loss."""
@@ -124,8 +130,8 @@ class Session:
         self._log.info("Finished local training !!!")
         if not self._batch_syncs:
             self._log.warning(
-                "No user merge done during swarm training. syncFrequency=%s may be high.",
-                self._options.sync_frequency,
+                "No user merge done during swarm training. "
+                f"syncFrequency={self._options.sync_frequency} may be high."
             )
         self._log.info("Swarm training may continue till trainings in min peers are done!")
         try:
@@ -138,7 +144,8 @@ class Session:
             raise self._failed("End", exc) from exc
         finally:
             self.disconnect()
-        self._log.info("Final model digest: %s", digest)
+        self.ended = True
+        self._log.info(f"Final model digest: {digest}")
         self._log.info(
             "All peers and Swarm training rounds finished. Final Swarm model was loaded."
         )
@@ -153,11 +160,12 @@ class Session:
 
     def _connect(self) -> None:
         channel = Channel(*channel_paths(self._environment))
+        channel.require_free()
         channel.wait_for_pipes()
         for name in (TRAINED, MERGED):
             wait_for_file(self._folder / name)
-        channel.open()
         self._channel = channel
+        channel.open()
         options = self._options
         channel.send(
             m.SessionRequest(
@@ -182,33 +190,37 @@ class Session:
         self.resume_epoch = max(0, answer.epochs_done)
         if self.resume_epoch:
             self._log.info(
-                "This peer had reported %s epochs before it was started again. It goes on from the "
-                "latest merged model",
-                self.resume_epoch,
+                f"This peer had reported {self.resume_epoch} epochs before it was started again. "
+                "It goes on from the latest merged model"
             )
 
     def _sync(self) -> None:
         self._log.info("Starting Swarm merging round ...")
         number = self._syncs + 1
         try:
+            self._announce_weights()
             self._outbox.write(self._model)
             request = m.SyncRequest(self._session_id, number, self._options.weightage, TRAINED)
             answer = self._exchange(request, f"[Sync-{number}]")
         except Exception as exc:
             self.disconnect()
             raise self._failed("Sync", exc) from exc
+        except BaseException:  # Ctrl-C: the SL is in the middle of a round that we left
+            self.disconnect()
+            raise
         self._syncs = number
         before = self._cadence.interval
         self._cadence.synced(answer.next_interval, answer.training_over)
-        self._log.info("Merge Done: RVInt [cur: %s Nxt: %s]", before, self._cadence.interval)
+        self._log.info(f"Merge Done: RVInt [cur: {before} Nxt: {self._cadence.interval}]")
         if self.over:
             then = "Stopping local training" if self._stops else "Training goes on without syncs"
-            self._log.info("Swarm training is over. %s", then)
+            self._log.info(f"Swarm training is over. {then}")
 
     def _close(self) -> None:
         self._log.info(
             "Final merging starts at training end. Waiting for other peers to complete ..."
         )
+        self._announce_weights()
         checkin = self._options.checkin
         if checkin is CheckinModel.active and self._inbox.received:
             self._outbox.write_copy(self._inbox)
@@ -228,13 +240,17 @@ class Session:
             reason = m.Status(m.StatusCode.OK, _OVER)
             self._connected().send(m.KillSession(self._session_id, reason))
         except (ChannelError, WireError) as exc:
-            self._log.info("Failed to inform SL. Reason - %s", exc)
+            self._log.info(f"Failed to inform SL. Reason - {exc}")
+
+    def _announce_weights(self) -> None:
+        """HPE's line, before anything is written; not even tried once the session has ended."""
+        self._connected()
+        say(f"Writing trained weights to file:{now()}")
 
     def _exchange(
         self, request: m.SyncRequest | m.CloseRequest, label: str
     ) -> m.SyncResponse | m.CloseResponse:
         """Send a request; load and evaluate each merged model until the round is answered."""
-        say(f"Writing trained weights to file:{now()}")
         self._connected().send(request)
         while True:
             answer = self._receive(label)
@@ -260,12 +276,12 @@ class Session:
             self._inbox.receive(request.file_name, self._model)
             loss, metric = self._model.evaluate()
         except Exception as exc:
-            text = f"Loss computation failed. {exc}"
+            text = f"Loss computation failed. {_reason(exc)}"
             say(text)
             failed = m.Status(m.StatusCode.ERROR_IN_USER, text[:4000])
             self._connected().send(self._loss_response(request, failed, -1.0, 0.0))
             raise
-        self._log.info("Calculated local loss using merged parameters = %s", loss)
+        self._log.info(f"Calculated local loss using merged parameters = {loss}")
         self._connected().send(self._loss_response(request, m.Status(), loss, metric))
 
     def _loss_response(
@@ -278,7 +294,7 @@ class Session:
             status=status,
             loss=loss,
             metric=metric,
-            epochs=self._epochs,
+            epochs=self._epochs if self._syncs else max(self._epochs, self.resume_epoch),
             total_epochs=self._options.total_epochs,
         )
 
@@ -287,9 +303,8 @@ class Session:
 
         def waiting(seconds: int) -> None:
             self._log.info(
-                "%s: waiting for the SL for %s s now; other peers may still be training",
-                label,
-                seconds,
+                f"{label}: waiting for the SL for {seconds} s now; "
+                "other peers may still be training"
             )
 
         message = self._connected().receive(waiting)
@@ -306,9 +321,14 @@ class Session:
 
     def _failed(self, what: str, exc: Exception) -> SwarmError:
         """The error a user sees, logged: which call failed, and why."""
-        text = f"{what} Swarm call to SL container failed - {exc}"
+        text = f"{what} Swarm call to SL container failed - {_reason(exc)}"
         self._log.error(text)
         return SwarmError(text)
+
+
+def _reason(exc: Exception) -> str:
+    """The error's text; with its kind where the text alone says nothing, as of a bare assert."""
+    return repr(exc) if isinstance(exc, KeyError) or not str(exc) else str(exc)
 
 
 def _require_ok(status: m.Status) -> None:

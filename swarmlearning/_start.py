@@ -35,7 +35,7 @@ def read_options(
     try:
         return parse(sync_frequency, min_peers, contract, given, platform, logger), logger
     except SwarmError as exc:
-        logger.error("%s", exc)  # noqa: TRY400 - one line, then raised
+        logger.error(str(exc))  # noqa: TRY400 - one line, then raised
         raise
 
 
@@ -59,7 +59,7 @@ def open_session(
     try:
         model = make_model()
     except SwarmError as exc:
-        logger.error("%s", exc)  # noqa: TRY400 - one line, then raised
+        logger.error(str(exc))  # noqa: TRY400 - one line, then raised
         raise
     describe(options, logger)
     session = Session(options, model, logger, stops=stops)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from logging import Logger
 from typing import Any, Final
 
 import torch
@@ -20,22 +21,20 @@ class Measure:
 
     Args:
         options: ``adsValData`` and :data:`PARAMETERS`.
+        logger: for what the user should know.
 
     Raises:
         SwarmError: one of them is not what it should be.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, logger: Logger) -> None:
         self._data = _data_loader(options.val_data)
         self._loss = self._metric = None
         if self._data is not None:
             self._loss = _make(torch.nn, "lossFunction", options.extra)
             self._metric = metric_of(options.extra)
-
-    @property
-    def lacks_loss(self) -> bool:
-        """There is data, but no loss was named."""
-        return self._data is not None and self._loss is None
+            if self._loss is None:
+                logger.warning("adsValData without lossFunction: the loss is reported as 0")
 
     def __call__(self, model: torch.nn.Module) -> tuple[float, float]:
         """Loss and metric of ``model``; 0 for what is not measured."""
@@ -51,7 +50,7 @@ class Measure:
                 measure.to(device)
         if self._metric is not None:
             self._metric.reset()
-        by_mean = getattr(self._loss, "reduction", "mean") == "mean"
+        by_mean = getattr(self._loss, "reduction", "mean") in ("mean", "batchmean")
         total, seen = 0.0, 0
         for batch in data:
             inputs, targets = _pair(batch, device)
@@ -63,7 +62,7 @@ class Measure:
             if self._metric is not None:
                 self._metric.update(outputs, targets)
         samples = seen if by_mean else _length(data, seen)
-        metric = 0.0 if self._metric is None else float(self._metric.compute())
+        metric = 0.0 if self._metric is None else number_of(self._metric)
         return (total / samples if samples else 0.0), metric
 
 
@@ -104,6 +103,22 @@ def metric_of(extra: Mapping[str, Any]) -> Any:  # noqa: ANN401 - torchmetrics i
             "ML image, or leave metricFunction out"
         ) from exc
     return _make(torchmetrics, "metricFunction", extra)
+
+
+def number_of(metric: Any) -> float:  # noqa: ANN401 - torchmetrics is optional
+    """What the metric has measured.
+
+    Raises:
+        SwarmError: that is no single number.
+    """
+    value = metric.compute()
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as exc:
+        raise SwarmError(
+            f"metricFunction {type(metric).__name__} gives {value}, not one number: choose "
+            "metricFunctionArgs that average, e.g. average='macro'"
+        ) from exc
 
 
 def _data_loader(data: Any) -> "DataLoader[Any] | None":  # noqa: ANN401 - whatever the user gave

@@ -62,6 +62,7 @@ class TorchModel:
         _require_one_process()
 
     def layout(self) -> Layout:
+        _require_one_process()  # again: TrainingArguments, for one, may start them meanwhile
         return arrange(
             (name, _dtype(name, tensor), tuple(tensor.shape))
             for name, tensor in self._state().items()

@@ -19,7 +19,13 @@ from torch.utils.data import DataLoader
 
 from swarmlearning._options import DEFAULT_CONTRACT, Options
 from swarmlearning._start import open_session, read_options
-from swarmlearning._torch_measure import PARAMETERS, device_of, evaluation_of, metric_of
+from swarmlearning._torch_measure import (
+    PARAMETERS,
+    device_of,
+    evaluation_of,
+    metric_of,
+    number_of,
+)
 from swarmlearning._torch_model import State, TorchModel, checked, own_model, state_of
 from swarmlearning.errors import SwarmError
 
@@ -74,6 +80,7 @@ class SwarmCallback(transformers.TrainerCallback):
         options, self.logger = read_options(
             syncFrequency, minPeers, trainingContract, kwargs, _PARAMETERS
         )
+        self._model: Any = options.extra.get("model")
         self._session = open_session(options, self.logger, partial(_adapter, options), stops=True)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ANN401
@@ -82,6 +89,7 @@ class SwarmCallback(transformers.TrainerCallback):
         Raises:
             SwarmError: the merge failed.
         """
+        self._require_shared(kwargs.get("model"))
         self._session.train_begin()
         self._stop_if_over(control)
 
@@ -105,6 +113,19 @@ class SwarmCallback(transformers.TrainerCallback):
             SwarmError: the final merge failed.
         """
         self._session.train_end()
+
+    def _require_shared(self, trained: Any) -> None:  # noqa: ANN401 - the trainer's model
+        """Refuse to merge a model that has nothing to do with the one that is trained."""
+        if not isinstance(trained, torch.nn.Module):
+            return
+        ours = {id(parameter) for parameter in self._model.parameters()}
+        if ours.isdisjoint(map(id, trained.parameters())):
+            error = (
+                "the trainer trains another model than this callback's: give both the same object "
+                "(with model_init, make the model before and give the trainer model=model)"
+            )
+            self.logger.error(error)
+            raise SwarmError(error)
 
     def _stop_if_over(self, control: Any) -> None:  # noqa: ANN401
         if self._session.over:
@@ -221,8 +242,10 @@ def _evaluate(
             seen += size
             total += loss * size
             if metric is not None:
+                if "labels" not in inputs:
+                    raise SwarmError("metricFunction needs `labels` in the batches of adsValData")
                 metric.update(logits, inputs["labels"])
-    measured = 0.0 if metric is None else float(metric.compute())
+    measured = 0.0 if metric is None else number_of(metric)
     return (total / seen if seen else 0.0), measured
 
 

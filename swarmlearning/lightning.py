@@ -17,6 +17,7 @@ returns; checkpoints that Lightning wrote during training hold earlier ones.
 
 import sys
 from functools import partial
+from logging import Logger
 from typing import TYPE_CHECKING, Any, Final
 
 from swarmlearning._options import DEFAULT_CONTRACT, Options
@@ -82,7 +83,7 @@ class SwarmCallback(Callback):
             SwarmError: the SL node cannot be reached or refuses, or the trainer has several
                 processes.
         """
-        make = partial(_adapter, self._options, trainer, pl_module)
+        make = partial(_adapter, self._options, self.logger, trainer, pl_module)
         self._session = open_session(self._options, self.logger, make, stops=True)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ANN401
@@ -123,6 +124,11 @@ class SwarmCallback(Callback):
         if self._session is not None:
             self._session.disconnect()
 
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:  # noqa: ANN401
+        """Called by the trainer last: takes leave of the SL where there was nothing to train."""
+        if self._session is not None:
+            self._session.disconnect()
+
     def _opened(self) -> Session:
         assert self._session is not None, "the trainer calls on_fit_start first"
         return self._session
@@ -132,7 +138,7 @@ class SwarmCallback(Callback):
             trainer.should_stop = True
 
 
-def _adapter(options: Options, trainer: Any, module: Any) -> TorchModel:  # noqa: ANN401
+def _adapter(options: Options, logger: Logger, trainer: Any, module: Any) -> TorchModel:  # noqa: ANN401
     platform = options.extra.get("ml_platform", PLATFORM)
     if platform != PLATFORM:
         raise SwarmError(f"Invalid ml platform type: {platform}")
@@ -143,4 +149,5 @@ def _adapter(options: Options, trainer: Any, module: Any) -> TorchModel:  # noqa
         )
     given = options.extra.get("model")
     model = own_model(module if given is None else given, "Pytorch model is None")
-    return TorchModel(partial(state_of, model, options.trainable), partial(Measure(options), model))
+    measure = Measure(options, logger)
+    return TorchModel(partial(state_of, model, options.trainable), partial(measure, model))

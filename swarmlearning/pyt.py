@@ -200,7 +200,7 @@ class SwarmCallback:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if error is None:
+            if error is None and not self._session.ended:
                 self._count()
                 self.on_train_end()
         finally:
@@ -218,7 +218,5 @@ class SwarmCallback:
         if options.extra.get("hfMode") is not None:
             self.logger.info("hfMode is for Hugging Face models only, ignored")
         model = own_model(options.extra.get("model"), "Pytorch model is None")
-        measure = Measure(options)
-        if measure.lacks_loss:
-            self.logger.warning("adsValData without lossFunction: the loss is reported as 0")
+        measure = Measure(options, self.logger)
         return TorchModel(partial(state_of, model, options.trainable), partial(measure, model))

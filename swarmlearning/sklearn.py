@@ -64,7 +64,8 @@ class SwarmCallback:
             * ``classes``: for a classifier that has not been fitted, all labels that any peer has;
             * ``totalEpochs``: for progress display;
             * ``nodeWeightage``: 1 to 100, this peer's weight in merges (1);
-            * ``mergeMethod``: how parameters are merged (``mean``);
+            * ``mergeMethod``: ``mean`` (default), ``coordmedian``, ``geomedian``, ``normclip``,
+              or the ``x-...`` of a method that the SL nodes have;
             * ``checkinModelOnTrainEnd``: ``snapshot`` (default), ``active``, ``inactive``;
             * ``useAdaptiveSync``: let the swarm choose the interval; needs ``adsValData``;
             * ``adsValData``: (x, y) on which merged models are evaluated;
@@ -90,6 +91,11 @@ class SwarmCallback:
             syncFrequency, minPeers, trainingContract, kwargs, _PARAMETERS
         )
         self._session = open_session(options, self.logger, partial(self._adapter, options))
+
+    @property
+    def resume_epoch(self) -> int:
+        """Epochs this peer had reported before its program was started again; 0 if not known."""
+        return self._session.resume_epoch
 
     @property
     def training_over(self) -> bool:
@@ -132,7 +138,11 @@ class SwarmCallback:
         self._session.train_end()
 
     def __enter__(self) -> "SwarmCallback":
-        self.on_train_begin()
+        try:
+            self.on_train_begin()
+        except BaseException:
+            self._session.disconnect()
+            raise
         return self
 
     def __exit__(
@@ -141,9 +151,10 @@ class SwarmCallback:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None:
-            self.on_train_end()
-        else:
+        try:
+            if error is None and not self._session.ended:
+                self.on_train_end()
+        finally:
             self._session.disconnect()
 
     def _adapter(self, options: Options) -> SklearnModel:
@@ -177,6 +188,8 @@ class SwarmSklearnTrainer:
     ) -> Any:  # noqa: ANN401 - the user's estimator
         """Train in the swarm; ends early where the swarm's training is over before.
 
+        After a crash of this program it starts at the callback's ``resume_epoch``.
+
         Args:
             x: samples (rows).
             y: targets, as many.
@@ -200,10 +213,11 @@ class SwarmSklearnTrainer:
             else:
                 model.begin(x[batches[0]], y[batches[0]], classes)
         except SwarmError as exc:
-            callback.logger.error("%s", exc)  # noqa: TRY400 - one line, then raised
+            callback.logger.error(str(exc))  # noqa: TRY400 - one line, then raised
             raise
         with callback:
-            for epoch in range(epochs):
+            callback._session.resume()
+            for epoch in range(callback.resume_epoch, epochs):
                 if seed is not None:
                     x, y = shuffle(x, y, random_state=seed + epoch)
                 if not self._epoch(x, y, batches):

@@ -58,7 +58,8 @@ class SwarmCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
               ``tf`` and ``sess``, is refused;
             * ``totalEpochs``: for progress display;
             * ``nodeWeightage``: 1 to 100, this peer's weight in merges (1);
-            * ``mergeMethod``: how parameters are merged (``mean``);
+            * ``mergeMethod``: ``mean`` (default), ``coordmedian``, ``geomedian``, ``normclip``,
+              or the ``x-...`` of a method that the SL nodes have;
             * ``checkinModelOnTrainEnd``: ``snapshot`` (default), ``active``, ``inactive``;
             * ``useAdaptiveSync``: let the swarm choose the interval; needs ``adsValData``;
             * ``adsValData``: what merged models are evaluated on with ``model.evaluate``: a tuple
@@ -93,6 +94,14 @@ class SwarmCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
         self._session = open_session(
             options, self.logger, partial(self._adapter, options), stops=True
         )
+
+    @property
+    def resume_epoch(self) -> int:
+        """Epochs this peer had reported before its program was started again; 0 if not known.
+
+        ``model.fit(..., epochs=5, initial_epoch=callback.resume_epoch)`` goes on from there.
+        """
+        return self._session.resume_epoch
 
     def set_model(self, model: Any) -> None:  # noqa: ANN401 - whatever the user gave
         """Name the model that is trained; ``fit`` does it itself.
@@ -139,6 +148,8 @@ class SwarmCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
         Raises:
             SwarmError: the merge failed.
         """
+        if not self._thread:
+            self._refuse("on_train_begin has to come before on_batch_end")
         if self._thread != threading.get_ident():
             self._refuse(
                 "on_batch_end came from another thread than on_train_begin. Keras may do that "
@@ -146,6 +157,16 @@ class SwarmCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
             )
         self._session.batch_end()
         self._stop_if_over()
+
+    def on_epoch_begin(self, epoch: object = None, logs: object = None) -> None:
+        """Before each epoch.
+
+        Args:
+            epoch: its number, from 0; that of :attr:`resume_epoch` counts on from there.
+            logs: not used.
+        """
+        if epoch == self._session.resume_epoch:
+            self._session.resume()
 
     def on_epoch_end(self, epoch: object = None, logs: object = None) -> None:
         """After each epoch.
@@ -169,7 +190,11 @@ class SwarmCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
             self._session.train_end()
 
     def __enter__(self) -> "SwarmCallback":
-        self.on_train_begin()
+        try:
+            self.on_train_begin()
+        except BaseException:
+            self._session.disconnect()
+            raise
         self._within = True
         return self
 

@@ -32,6 +32,8 @@ class ScriptedSl:
         self.models = []
         """Digest of each model that the ML program handed over."""
         self.losses = []
+        self.epochs_done = 0
+        """What the peer had reported before, as the answer to its opening says."""
 
     async def receive(self, kind):
         message = await asyncio.wait_for(self.bridge.receive(), SECONDS)
@@ -41,7 +43,7 @@ class ScriptedSl:
     async def open(self):
         await self.bridge.connect(SECONDS)
         terms = await self.receive(m.SessionRequest)
-        await self.bridge.send(m.SessionResponse(OK, "s-1"))
+        await self.bridge.send(m.SessionResponse(OK, "s-1", self.epochs_done))
         return terms
 
     async def take(self, kind):

@@ -334,7 +334,9 @@ async def test_a_peer_that_was_started_again_learns_how_many_epochs_it_had_done(
     await ml
     assert session.resume_epoch == 3
     assert "This peer had reported 3 epochs before it was started again." in caplog.messages[-1]
-    for call, epochs in ((lambda: None, 0), (session.resume, 3), (session.epoch_end, 4)):
+    nothing = lambda: None  # noqa: E731
+    # at first what is known already: it may be started again before it has said more
+    for call, epochs in ((nothing, 3), (nothing, 0), (session.resume, 3), (session.epoch_end, 4)):
         call()
         ml = asyncio.create_task(asyncio.to_thread(session.train_begin))
         request = await sl.take(m.SyncRequest)
@@ -477,6 +479,19 @@ async def test_an_evaluation_that_fails_is_told_to_the_sl_and_raised(sl, opened,
         await ml
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     assert text in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("failure", [AssertionError(), KeyError("labels")], ids=repr)
+async def test_an_error_without_a_telling_text_is_named_by_its_kind(sl, opened, failure):
+    model = ArrayModel()
+    model.failure = failure
+    session = await opened(model)
+    ml = asyncio.create_task(asyncio.to_thread(session.train_begin))
+    answer = await sl.load(await sl.take(m.SyncRequest))
+    assert answer.status.text == f"Loss computation failed. {failure!r}"
+    with pytest.raises(SwarmError) as caught:
+        await ml
+    assert str(caught.value) == f"Sync Swarm call to SL container failed - {failure!r}"
 
 
 async def test_a_parameter_that_cannot_be_exchanged_is_named_before_anything_is_sent(sl, opened):

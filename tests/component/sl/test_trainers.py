@@ -218,6 +218,17 @@ async def test_a_lightning_trainer_stops_when_the_swarm_is_done(sl):
     assert await over_at_begin(sl, lambda: fitted(Module(), lightning_swarm())) <= 1
 
 
+async def test_a_lightning_trainer_without_an_epoch_to_train_takes_leave_of_the_sl(sl, caplog):
+    """As after a restart from the last checkpoint; and the callback may be the program's own."""
+    swarm = lightning_swarm(adsValData=data())
+    ml = asyncio.create_task(asyncio.to_thread(fitted, Module(), swarm, max_epochs=0))
+    await sl.open()
+    with pytest.raises(MlError, match="ended or was killed"):
+        await sl.receive(m.SyncRequest)
+    await ml
+    assert "adsValData without lossFunction: the loss is reported as 0" in caplog.messages
+
+
 async def test_a_lightning_program_that_fails_takes_leave_of_the_sl(sl):
     ml = asyncio.create_task(asyncio.to_thread(fitted, Module(fails=True), lightning_swarm()))
     await sl.open()

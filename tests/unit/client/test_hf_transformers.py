@@ -58,6 +58,19 @@ def arrays_of(adapted):
 # --- arguments
 
 
+@pytest.mark.parametrize("wrapped", [False, True], ids=["plain", "data parallel"])
+def test_a_trainer_of_another_model_is_refused(wrapped, caplog):
+    model = bert()
+    callback = SwarmCallback(1, 1, model=model, logger=log)
+    callback.on_train_begin(None, None, None)
+    callback.on_train_begin(
+        None, None, None, model=torch.nn.DataParallel(model) if wrapped else model
+    )
+    with pytest.raises(SwarmError, match="trains another model than this callback's"):
+        callback.on_train_begin(None, None, None, model=bert())
+    assert "the trainer trains another model" in caplog.messages[-1]
+
+
 @pytest.mark.parametrize(
     ("kwargs", "error"),
     [

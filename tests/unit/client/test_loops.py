@@ -16,7 +16,7 @@ class Recorder:
 
     def __init__(self, over_after=None, fails_at=None):
         self.calls, self.resume_epoch = [], 0
-        self.over_after, self.fails_at = over_after, fails_at
+        self.over_after, self.fails_at, self.ended = over_after, fails_at, False
 
     @property
     def over(self):
@@ -38,6 +38,7 @@ class Recorder:
 
     def train_end(self):
         self._called("end")
+        self.ended = True
 
     def resume(self):
         self.calls.append("resume")
@@ -98,6 +99,15 @@ def test_leaving_both_loops_counts_the_last_batch_but_not_the_epoch(made):
                 break
             break
     assert session.calls == ["begin", "resume", "batch", "end", "disconnect"]
+
+
+def test_a_program_that_ends_its_training_itself_within_with_is_not_ended_twice(made):
+    callback, session = made()
+    with callback as swarm:
+        for _ in swarm.batches("ab"):
+            pass
+        swarm.on_train_end()
+    assert session.calls == ["begin", "batch", "batch", "end", "disconnect"]
 
 
 def test_an_exception_in_the_body_syncs_nothing_more(made):

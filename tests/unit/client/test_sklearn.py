@@ -499,6 +499,23 @@ async def test_a_failing_loss_is_told_to_the_sl_and_ends_the_program(sl):
         await asyncio.wait_for(running, SECONDS)
 
 
+async def test_a_program_that_ends_its_training_itself_within_with_is_not_ended_twice(sl):
+    def program():
+        with SwarmCallback(2, 1, logger=log, model=fitted(SGDClassifier)) as callback:
+            callback.on_train_end()
+
+    _, closed, _ = await beside(sl, program)
+    assert isinstance(closed, m.CloseRequest)
+
+
+async def test_a_trainer_that_was_started_again_goes_on_where_it_was(sl):
+    sl.epochs_done = 2
+    model = SGDClassifier(random_state=0)
+    await beside(sl, lambda: training(model=model, epochs=3))
+    assert sl.losses[-1].epochs == 3
+    assert model.t_ == 1 + 8 + len(xy()[0])  # samples of the first partial_fit and of one epoch
+
+
 async def test_a_with_that_fails_leaves_the_sl(sl):
     def program():
         with SwarmCallback(2, 1, logger=log, model=fitted(SGDClassifier)):

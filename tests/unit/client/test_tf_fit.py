@@ -105,6 +105,8 @@ def test_hooks_without_a_model_or_from_another_thread_are_refused(loopback):
     with pytest.raises(SwarmError, match=r"model must be a keras.Model of Keras 3, not int"):
         callback.set_model(3)
     callback.set_model(small())
+    with pytest.raises(SwarmError, match="on_train_begin has to come before on_batch_end"):
+        callback.on_batch_end()
     callback.on_train_begin()
     errors = []
 
@@ -306,6 +308,24 @@ async def test_several_fits_inside_a_with_are_one_training(sl):
     await beside(sl, program)
     assert len(sl.models) == 1 + 2 + 1  # of 6 batches: after 3 and 5
     assert [answer.epochs for answer in sl.losses] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("skips", [True, False])
+async def test_a_program_that_was_started_again_goes_on_where_it_was(sl, skips):
+    sl.epochs_done = 2
+    trained = []
+
+    def program():
+        model, callback = small(), SwarmCallback(2, 1, logger=log)
+        first = callback.resume_epoch if skips else 0
+        done = model.fit(
+            *xy(), batch_size=4, verbose=0, epochs=3, initial_epoch=first, callbacks=[callback]
+        )
+        trained.extend(done.epoch)
+
+    await beside(sl, program)
+    assert trained == ([2] if skips else [0, 1, 2])
+    assert sl.losses[-1].epochs == 3
 
 
 async def test_a_with_that_fails_leaves_the_sl(sl):
