@@ -39,9 +39,8 @@ class CoordMedian(OnePass):
         """Write the median of the rows into ``out``; see ``method.MergeMethod``."""
         rows, weights = piece.rows, piece.weights
         if len(rows) == 1:
-            np.copyto(
-                out, rows[0] if piece.dtype != "BOOL" else _key("BOOL", rows[0]).view(np.bool_)
-            )
+            truth = piece.dtype == "BOOL"  # of which the file may hold any byte
+            np.copyto(out, _key("BOOL", rows[0]).view(np.bool_) if truth else rows[0])
             return
         keys = [_key(piece.dtype, row) for row in rows]
         low, high = self._middle(keys, weights)
