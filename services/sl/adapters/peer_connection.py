@@ -227,7 +227,11 @@ def _parse(head: str) -> Answer:
 def _connect(addresses: Sequence[Address], connect_s: float, stop: Stop) -> socket.socket:
     problem: OSError = ConnectionError("the host has no address")
     for family, kind, protocol, _name, address in addresses:
-        sock = socket.socket(family, kind, protocol)
+        try:
+            sock = socket.socket(family, kind, protocol)
+        except OSError as exc:  # e.g. the host has an IPv6 address, and we have no IPv6
+            problem = exc
+            continue
         try:
             sock.settimeout(connect_s)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
