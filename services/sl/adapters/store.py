@@ -6,6 +6,7 @@ cut it may be damaged. So is a file that somebody else changed since. Files are 
 not mapped: a file that shrinks under a map would end the process.
 """
 
+import contextlib
 import errno
 import logging
 import os
@@ -273,12 +274,15 @@ class Store:
         path.unlink(missing_ok=True)
 
     def _check(self, model: ModelFile) -> None:
+        stamp = _stamp(os.fstat(model.fd))  # of before: what changes meanwhile is checked again
         if _digest_of(model) != model.digest:
             log.warning("model file %s on disk is damaged: removed", model.digest)
-            with disk_errors("clean up", model.digest):
-                self._forget(self.path(model.digest))
+            path = self.path(model.digest)
+            with disk_errors("clean up", model.digest), contextlib.suppress(FileNotFoundError):
+                if path.stat().st_ino == stamp[0]:  # and not yet replaced by a good one
+                    self._forget(path)
             raise NotFoundError(f"model file {model.digest} on disk was damaged; fetch it again")
-        self._checked[model.digest] = _stamp(os.fstat(model.fd))
+        self._checked[model.digest] = stamp
 
 
 def _stamp(found: os.stat_result) -> _Stamp:
