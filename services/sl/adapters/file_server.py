@@ -114,8 +114,13 @@ class FileServer:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             if len(self._shaking) >= self._limits.connections:
-                next(iter(self._shaking)).cancel()
-            self._shaking[self._start(self._serve, sock, address[0])] = None
+                oldest = next(iter(self._shaking))
+                del self._shaking[oldest]
+                oldest.cancel()
+            task = self._start(self._serve, sock, address[0])
+            task.add_done_callback(lambda _, sock=sock: sock.close())  # even if it never began
+            self._shaking[task] = None
+            await asyncio.sleep(0)  # accepting waits for nothing while there are more: let them go
 
     async def _serve(self, sock: socket.socket, host: str) -> None:
         """One connection, from handshake to end. Whatever goes wrong ends this one only."""
