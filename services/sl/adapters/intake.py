@@ -118,7 +118,7 @@ class Intake:
         while (piece := self._pieces.get()) is not None:
             try:
                 self._digester.update(piece)
-            except Exception as exc:
+            except Exception as exc:  # noqa: BLE001 - raised at the end
                 problem = exc
             if isinstance(piece.obj, bytearray) and len(piece.obj) == PIECE:
                 self._hashed.put(memoryview(piece.obj))
