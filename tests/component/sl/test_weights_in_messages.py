@@ -141,12 +141,12 @@ async def test_a_weightage_that_cannot_be_is_refused(sl):
     def program():
         client = sl.client("2.3", digits())
         client.weightage = -1
-        with pytest.raises(SwarmError, match="SL error: nodeWeightage -1"):
+        with pytest.raises(SwarmError, match="SL error: node weightage -1"):
             client.on_train_begin()
 
     ml = running(program)
     await sl.open()
-    with pytest.raises(ProtocolError, match="nodeWeightage -1") as caught:
+    with pytest.raises(ProtocolError, match="node weightage -1") as caught:
         await sl.next()
     await sl.ml.fail(str(caught.value))
     await ml
