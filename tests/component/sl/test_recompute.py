@@ -9,6 +9,7 @@ from services.common.ids import NodeId
 from services.sl.adapters.executor import Executor
 from services.sl.adapters.merging import merge_files
 from services.sl.adapters.peers import Peers
+from services.sl.adapters.store import _stamp
 from services.sl.core import events as ev
 from services.sl.core.merge import METHODS
 from tests.component.sl.plane import DEADLINE, QUICK, Plane, model_file, put
@@ -68,7 +69,9 @@ def merge_of(store, digests, endpoints, method="mean", base=None):
 
 async def leaders(store, merge):
     weights = [(i.model.digest, i.weightage) for i in merge.inputs]
-    return ev.Model(*await merge_files(merge.method, store, weights))
+    base = merge.base.digest if merge.base else None
+    made = await merge_files(merge.method, store, weights, base)
+    return ev.Model(made.digest, made.size)
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
@@ -123,7 +126,8 @@ async def test_a_peer_that_serves_something_else_does_not_mislead_it(plane, atte
     digests = put_models(leader)
     for digest in digests:
         false.path(digest).write_bytes(model_file(9))
-        false._checked.add(digest)  # as if it had been good when it came
+        # as if it had been good when it came
+        false._checked[digest] = _stamp(false.path(digest).stat())
     async with plane.serving(false) as bad, plane.serving(leader) as good:
         merge = merge_of(leader, digests, [bad.endpoint] * 3)
         event = await attester.outcome(ev.Recompute(merge, (good.endpoint,)))
