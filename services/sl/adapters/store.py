@@ -6,6 +6,7 @@ cut it may be damaged. So is a file that somebody else changed since. Files are 
 not mapped: a file that shrinks under a map would end the process.
 """
 
+import asyncio
 import contextlib
 import errno
 import logging
@@ -174,6 +175,10 @@ class Store:
                 return True
         except NotFoundError:
             return False
+
+    async def holds(self, digest: Digest) -> bool:
+        """Like :meth:`has`; what must be read first is read in a thread."""
+        return self.is_checked(digest) or await asyncio.to_thread(self.has, digest)
 
     def is_checked(self, digest: Digest) -> bool:
         """Whether :meth:`open` is quick: the file was written or checked by this process."""

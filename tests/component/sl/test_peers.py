@@ -339,6 +339,17 @@ async def test_a_server_of_another_role_or_authority_is_not_talked_to(plane, pee
             assert served.server.traffic.files_sent == 0
 
 
+async def test_a_certificate_that_cannot_be_read_is_a_problem_of_that_peer_only(
+    peers, served, target, monkeypatch
+):
+    def strict(_der):
+        raise ValueError("error parsing asn1 value")
+
+    monkeypatch.setattr("services.sl.adapters.peer_connection.read_certificate", strict)
+    with pytest.raises(PeerUnavailableError, match="certificate cannot be read: error parsing"):
+        await peers.fetch(served.endpoint, DIGEST, SIZE, target)
+
+
 async def test_our_certificate_is_not_accepted(plane, served, target):
     stranger = plane.pki.bad_identity(NodeKind.SL, wrong_ca=True)
     async with Peers(stranger, QUICK) as peers:

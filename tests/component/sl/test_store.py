@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import threading
 
 import pytest
 
@@ -151,6 +152,23 @@ def test_a_damaged_file_that_a_good_one_replaced_meanwhile_is_not_missed(store, 
     monkeypatch.undo()
     assert again.is_checked(DIGEST)
     assert names(again) == [DIGEST]
+
+
+async def test_the_event_loop_does_not_wait_for_a_file_that_must_be_read_first(store, monkeypatch):
+    put(store, CONTENT)
+    again = Store(store.folder)
+    read, readers = os.pread, set()
+
+    def noted(*arguments):
+        readers.add(threading.current_thread())
+        return read(*arguments)
+
+    monkeypatch.setattr(os, "pread", noted)
+    assert await again.holds(DIGEST)
+    assert readers
+    assert threading.main_thread() not in readers
+    assert again.is_checked(DIGEST)
+    assert not await again.holds(Digest("0" * 64))
 
 
 def test_a_file_that_was_only_touched_stays(store):
