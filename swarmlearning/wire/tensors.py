@@ -19,7 +19,7 @@ bfloat16, which numpy lacks, is handled as ``uint16`` bit patterns whose dtype i
 
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -119,7 +119,8 @@ def arrange(items: Iterable[tuple[str, str, tuple[int, ...]]]) -> Layout:
     """The layout of our own files for tensors given as (name, dtype, shape).
 
     Raises:
-        WireError: a dtype is unknown, or a name comes twice or cannot be written.
+        WireError: a dtype is unknown, a name comes twice or cannot be written, or :func:`parse`
+            would not read it back.
     """
     listed = list(items)
     for name, dtype, shape in listed:
@@ -128,6 +129,7 @@ def arrange(items: Iterable[tuple[str, str, tuple[int, ...]]]) -> Layout:
         if len(shape) > MAX_DIMENSIONS:
             raise WireError(f"tensor {name!r} has more than {MAX_DIMENSIONS} dimensions")
         _check_name(name)
+        _check_shape(name, shape)
     if len({name for name, _, _ in listed}) != len(listed):
         raise WireError("two tensors have the same name")
     listed.sort(key=lambda item: (-DTYPES[item[1]].itemsize, item[1], item[0]))
@@ -136,7 +138,13 @@ def arrange(items: Iterable[tuple[str, str, tuple[int, ...]]]) -> Layout:
         end = at + prod(shape) * DTYPES[dtype].itemsize
         tensors.append(Tensor(name, dtype, tuple(shape), at, end))
         at = end
-    return Layout(tuple(tensors), len(_header(tensors)))
+    size = len(_header(tensors))
+    if size - 8 > MAX_HEADER:
+        raise WireError(
+            f"{len(tensors)} tensors with these names need a header of {size} bytes; at most "
+            f"{MAX_HEADER} are read"
+        )
+    return Layout(tuple(tensors), size)
 
 
 def layout_of(arrays: Mapping[str, NDArray[Any]], bfloat16: Collection[str] = ()) -> Layout:
@@ -303,8 +311,7 @@ def _tensor(name: str, entry: Any) -> Tensor:  # noqa: ANN401 - whatever JSON he
         raise WireError(f"tensor {name!r}: bad shape")
     if not _sizes(offsets) or len(offsets) != 2:
         raise WireError(f"tensor {name!r}: bad data_offsets")
-    if prod(n for n in shape if n) * 8 >= 2**63:
-        raise WireError(f"tensor {name!r}: shape {shape} is too large")
+    _check_shape(name, shape)
     begin, end = offsets
     if end - begin != prod(shape) * DTYPES[dtype].itemsize:
         raise WireError(
@@ -324,6 +331,12 @@ def _check_name(name: str) -> None:
         raise WireError("a tensor's name is not valid Unicode") from exc
     if name == "__metadata__":
         raise WireError("a tensor cannot be called __metadata__")
+
+
+def _check_shape(name: str, shape: Sequence[int]) -> None:
+    """An empty array, too, may be too large for numpy but for the size that is 0."""
+    if prod(n for n in shape if n) * 8 >= 2**63:
+        raise WireError(f"tensor {name!r}: shape {list(shape)} is too large")
 
 
 def _check_coverage(tensors: list[Tensor], size: int) -> None:

@@ -279,7 +279,7 @@ class Executor:
 
     async def _fetch(self, command: ev.Merge, wanted: ev.Input) -> bool:
         """Get one input into the store; True when that failed, which is then reported."""
-        if self.store.has(wanted.model.digest):
+        if await self.store.holds(wanted.model.digest):
             return False
         problem = self._problem(command, wanted) or await self._download(command, wanted)
         if problem:
@@ -333,7 +333,7 @@ class Executor:
         Raises:
             PeerUnavailableError: none does.
         """
-        if self.store.has(model.digest):
+        if await self.store.holds(model.digest):
             return
         failures: list[str] = []
         for source in sources:

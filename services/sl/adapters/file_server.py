@@ -13,6 +13,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -42,6 +43,10 @@ RETRY_SECONDS = 0.1
 
 def _nobody(_certificate: PeerCertificate, _digest: Digest, _size: int) -> bool:
     return False
+
+
+def _close(sock: socket.socket, _task: asyncio.Task[None]) -> None:
+    sock.close()
 
 
 class FileServer:
@@ -114,8 +119,13 @@ class FileServer:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             if len(self._shaking) >= self._limits.connections:
-                next(iter(self._shaking)).cancel()
-            self._shaking[self._start(self._serve, sock, address[0])] = None
+                oldest = next(iter(self._shaking))
+                del self._shaking[oldest]
+                oldest.cancel()
+            task = self._start(self._serve, sock, address[0])
+            task.add_done_callback(partial(_close, sock))  # it may be cancelled before it begins
+            self._shaking[task] = None
+            await asyncio.sleep(0)  # accepting waits for nothing while there are more: let them go
 
     async def _serve(self, sock: socket.socket, host: str) -> None:
         """One connection, from handshake to end. Whatever goes wrong ends this one only."""

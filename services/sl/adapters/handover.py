@@ -176,8 +176,10 @@ def _copy(source: int, target: int) -> None:
                 break
             at += count
     while at < size:
-        count = os.pwrite(target, os.pread(source, PIECE, at), at)
-        at += count
+        piece = os.pread(source, PIECE, at)
+        if not piece:
+            raise StorageError("the merged model's file got shorter while it was delivered")
+        at += os.pwrite(target, piece, at)
     if os.fstat(target).st_size != size:
         os.ftruncate(target, size)
 

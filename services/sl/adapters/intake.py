@@ -98,8 +98,11 @@ class Intake:
             self._memory = self._fresh()
 
     def hexdigest(self) -> str:
-        """Digest of all that came."""
+        """Digest of all that came. Raises what went wrong in the thread that hashes."""
+        helper = self._helper
         self._end_helper()
+        if helper is not None:
+            helper.result()
         return self._digester.hexdigest()
 
     def _fresh(self) -> memoryview:
@@ -110,10 +113,17 @@ class Intake:
         return self._hashed.get()
 
     def _hash(self) -> None:
+        """Whatever happens, give the memory back: somebody waits for it."""
+        problem: Exception | None = None
         while (piece := self._pieces.get()) is not None:
-            self._digester.update(piece)
+            try:
+                self._digester.update(piece)
+            except Exception as exc:  # noqa: BLE001 - raised at the end
+                problem = exc
             if isinstance(piece.obj, bytearray) and len(piece.obj) == PIECE:
                 self._hashed.put(memoryview(piece.obj))
+        if problem is not None:
+            raise problem
 
     def _end_helper(self) -> None:
         if self._helper is not None:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Self
 
 from services.common.ids import Digest, NodeKind
-from services.common.tls import read_certificate
+from services.common.tls import PeerCertificate, read_certificate
 from services.sl.adapters.job import Stop
 from services.sl.adapters.store import ModelFile
 from services.sl.core.packing import CODING, MAX_PACKED
@@ -93,8 +93,7 @@ class PeerConnection:
         try:
             stop.waken_by(partial(_cut, sock))
             sock.do_handshake()
-            certificate = read_certificate(sock.getpeercert(binary_form=True) or b"")
-            certificate.require(NodeKind.SL)
+            _certificate_of(sock).require(NodeKind.SL)
             sock.settimeout(stall_s)
         except BaseException:
             sock.close()
@@ -227,7 +226,11 @@ def _parse(head: str) -> Answer:
 def _connect(addresses: Sequence[Address], connect_s: float, stop: Stop) -> socket.socket:
     problem: OSError = ConnectionError("the host has no address")
     for family, kind, protocol, _name, address in addresses:
-        sock = socket.socket(family, kind, protocol)
+        try:
+            sock = socket.socket(family, kind, protocol)
+        except OSError as exc:  # e.g. the host has an IPv6 address, and we have no IPv6
+            problem = exc
+            continue
         try:
             sock.settimeout(connect_s)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -243,6 +246,13 @@ def _connect(addresses: Sequence[Address], connect_s: float, stop: Stop) -> sock
         else:
             return sock
     raise problem
+
+
+def _certificate_of(sock: ssl.SSLSocket) -> PeerCertificate:
+    try:
+        return read_certificate(sock.getpeercert(binary_form=True) or b"")
+    except ValueError as exc:
+        raise ConnectionError(f"its certificate cannot be read: {exc}") from exc
 
 
 def _cut(sock: socket.socket) -> None:

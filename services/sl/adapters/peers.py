@@ -90,7 +90,7 @@ class Peers:
             DigestMismatchError: it serves something else under this digest.
             StorageError: our disk is full or fails.
         """
-        if store.has(digest):
+        if await store.holds(digest):
             return
         download: Download | None = None
         try:

@@ -6,6 +6,8 @@ cut it may be damaged. So is a file that somebody else changed since. Files are 
 not mapped: a file that shrinks under a map would end the process.
 """
 
+import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -174,6 +176,10 @@ class Store:
         except NotFoundError:
             return False
 
+    async def holds(self, digest: Digest) -> bool:
+        """Like :meth:`has`; what must be read first is read in a thread."""
+        return self.is_checked(digest) or await asyncio.to_thread(self.has, digest)
+
     def is_checked(self, digest: Digest) -> bool:
         """Whether :meth:`open` is quick: the file is as this process wrote or checked it."""
         try:
@@ -273,11 +279,13 @@ class Store:
         path.unlink(missing_ok=True)
 
     def _check(self, model: ModelFile) -> None:
-        stamp = _stamp(os.fstat(model.fd))
+        stamp = _stamp(os.fstat(model.fd))  # of before: what changes meanwhile is checked again
         if _digest_of(model) != model.digest:
             log.warning("model file %s on disk is damaged: removed", model.digest)
-            with disk_errors("clean up", model.digest):
-                self._forget(self.path(model.digest))
+            path = self.path(model.digest)
+            with disk_errors("clean up", model.digest), contextlib.suppress(FileNotFoundError):
+                if path.stat().st_ino == stamp[0]:  # and not yet replaced by a good one
+                    self._forget(path)
             raise NotFoundError(f"model file {model.digest} on disk was damaged; fetch it again")
         self._checked[model.digest] = stamp
 

@@ -213,7 +213,7 @@ def refuse(peer: Peer, connection: PeerConnection, answer: Answer) -> NoReturn:
             filled += connection.read_into(memoryview(body)[filled:])
         problem = json.loads(body)
         reason, code = str(problem["detail"])[:MAX_REASON], str(problem["code"])[:40]
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
         log.debug("%s gave no reason: %s", peer.endpoint, exc)
     if answer.status == BUSY:
         raise ConnectionError(f"the peer is busy: {reason}")

@@ -67,20 +67,23 @@ class Mean(OnePass):
 
         Finite inputs narrower than float64 cannot overflow the sum, so a sum that is not finite
         means an input that is not, or float64 inputs near their limit: those are summed again,
-        scaled.
+        scaled. Only those, because scaling costs tiny numbers their last digits: an item's mean
+        must not depend on what else is in its block.
         """
         dtype, rows, weights = piece.dtype, piece.rows, piece.weights
         total = sum(weights)
         with np.errstate(over="ignore", invalid="ignore"):
             sums = self._sum(dtype, rows, weights)
-            if np.isfinite(sums).all():
+            good = np.isfinite(sums)
+            if good.all():
                 return np.divide(sums, total, out=sums)
-            scaled = self._sum(dtype, rows, [weight * _SCALE for weight in weights])
+            means: Array = sums / total
+            large = [row[~good] for row in rows]
+            scaled = self._sum(dtype, large, [weight * _SCALE for weight in weights])
         if not np.isfinite(scaled).all():
             raise FloatingPointError("an input is not finite")
-        scaled /= total
         limit = np.finfo(np.float64).max * _SCALE
-        means: Array = np.clip(scaled, -limit, limit) / _SCALE
+        means[~good] = np.clip(scaled / total, -limit, limit) / _SCALE
         return means
 
 

@@ -39,7 +39,8 @@ class CoordMedian(OnePass):
         """Write the median of the rows into ``out``; see ``method.MergeMethod``."""
         rows, weights = piece.rows, piece.weights
         if len(rows) == 1:
-            np.copyto(out, rows[0])
+            truth = piece.dtype == "BOOL"  # of which the file may hold any byte
+            np.copyto(out, _key("BOOL", rows[0]).view(np.bool_) if truth else rows[0])
             return
         keys = [_key(piece.dtype, row) for row in rows]
         low, high = self._middle(keys, weights)
@@ -227,8 +228,9 @@ def _float_mean(low: Array, high: Array, out: Array) -> None:
     with np.errstate(over="ignore"):
         np.add(low, high, out=out)
     np.multiply(out, out.dtype.type(0.5), out=out)
-    if not np.isfinite(out).all():
-        np.add(low * out.dtype.type(0.5), high * out.dtype.type(0.5), out=out)
+    large = ~np.isfinite(out)
+    if large.any():  # only those: half of a tiny number is not exact
+        out[large] = low[large] * out.dtype.type(0.5) + high[large] * out.dtype.type(0.5)
     np.add(out, 0, out=out)
 
 

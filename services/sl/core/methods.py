@@ -21,7 +21,7 @@ from services.sl.core.geomedian import GeoMedian
 from services.sl.core.items import Array, finite
 from services.sl.core.mean import Mean
 from services.sl.core.median import CoordMedian
-from services.sl.core.method import MergeMethod, MethodError, Piece
+from services.sl.core.method import InputError, MergeMethod, MethodError, Piece
 from services.sl.core.normclip import NormClip
 
 Factory = Callable[[], MergeMethod]
@@ -50,6 +50,10 @@ def method_named(name: str, methods: Mapping[str, Factory] = METHODS) -> MergeMe
         hint = "; list it in SL_MERGE_METHODS of each SL" if name.startswith("x-") else ""
         raise ConfigError(f"unknown merge method {name!r}; known: {known}{hint}") from None
     return factory()
+
+
+_UNWRITTEN = {"F16": np.nan, "BF16": 0x7FC0, "F32": np.nan, "F64": np.nan}
+"""What tells that a method left items as they were; integers have no such value."""
 
 
 class OwnMethod:
@@ -82,15 +86,34 @@ class OwnMethod:
         return ()
 
     def __call__(self, piece: Piece, out: Array) -> None:
-        """Let it merge a block, and check the result."""
-        self._guarded(self._method, piece, out)
+        """Let it merge a block, and check the result.
+
+        ``out`` holds what the block before left there: what the method does not write must neither
+        be published nor depend on how the model is cut.
+        """
+        out[:] = _UNWRITTEN.get(piece.dtype, 0)
+        result = self._guarded(self._method, piece, out)
+        if result is not None:
+            raise MethodError(
+                f"merge method {self._name} returned a {type(result).__name__}: it must write the "
+                "merged items into its second argument (out[:] = ...) and return nothing"
+            )
         if not finite(piece.dtype, out).all():
-            raise MethodError(f"merge method {self._name} gave values that are not finite")
+            raise MethodError(
+                f"merge method {self._name} gave values that are not finite, or left some unwritten"
+            )
 
     def _guarded(self, call: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
         try:
             with np.errstate(all="ignore"):
                 return call(*arguments)
+        except InputError as exc:
+            count = len(arguments[0].rows) if arguments else 0
+            if exc.index not in range(count):
+                raise MethodError(
+                    f"merge method {self._name} blames input {exc.index} of {count}"
+                ) from exc
+            raise
         except SwarmError:
             raise
         except Exception as exc:

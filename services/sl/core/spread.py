@@ -33,6 +33,10 @@ LIMIT = 2.0**480
 """Largest float64 value that distances are taken of (3e144): squares must not overflow."""
 
 
+class _TooLargeError(Exception):
+    """Differences that float32 cannot hold."""
+
+
 class Reference:
     """What updates are measured from."""
 
@@ -85,8 +89,10 @@ class Spread:
             self.products = np.zeros((count, count) if self._pairs else count)
         reference = widened(piece.dtype, self._reference(piece))
         rows = [widened(piece.dtype, row) for row in piece.rows]
-        for products in self._products(self._rounded(rows, reference)):
-            self.products += products
+        try:
+            self._add(rows, reference)
+        except _TooLargeError:
+            self._add_singly(rows, reference)
 
     def norms(self) -> list[float]:
         """Length of each input's difference from the reference."""
@@ -94,6 +100,24 @@ class Spread:
             return []
         squares = self.products.diagonal() if self._pairs else self.products
         return [float(norm) for norm in np.sqrt(squares)]
+
+    def _add(self, rows: Sequence[Array], reference: Array) -> None:
+        assert self.products is not None
+        for products in self._products(self._rounded(rows, reference)):
+            self.products += products
+
+    def _add_singly(self, rows: Sequence[Array], reference: Array) -> None:
+        """Panel by panel: those with huge differences in float64, and no others for their sake.
+
+        What a panel adds must not depend on what else is in its block.
+        """
+        for start in range(0, len(reference), PANEL):
+            panel = slice(start, start + PANEL)
+            parts, beneath = [row[panel] for row in rows], reference[panel]
+            try:
+                self._add(parts, beneath)
+            except _TooLargeError:
+                self._add([part.astype("<f8") for part in parts], beneath.astype("<f8"))
 
     def _products(self, exact: Array) -> Array:
         """Per panel; of the inputs, panels and items of :meth:`_rounded`."""
@@ -111,6 +135,10 @@ class Spread:
         """Rounded differences, float64, by input and panel, the first input once more at the end.
 
         Valid until the next call.
+
+        Raises:
+            _TooLargeError: float32 differences are too large for it, or not finite.
+            FloatingPointError: the same of float64.
         """
         kind, digits = reference.dtype, np.finfo(reference.dtype).nmant
         count, panels = len(reference), -(-len(reference) // PANEL)
@@ -124,7 +152,7 @@ class Spread:
         if not (peaks < _HIGHEST[kind]).all():
             if kind == np.float64:
                 raise FloatingPointError("an input is not finite")
-            return self._rounded([row.astype("<f8") for row in rows], reference.astype("<f8"))
+            raise _TooLargeError
         exponents = np.maximum(np.frexp(peaks)[1] - BITS, _LOWEST[kind])
         # x + c - c rounds x to the last bit of c, 1.5 * 2**n
         shift = np.ldexp(kind.type(1.5), exponents + digits)[:, :, None]

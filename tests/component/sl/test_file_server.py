@@ -12,6 +12,7 @@ import pytest
 from services.common.ids import Digest, NodeKind
 from services.sl.adapters import file_connection
 from services.sl.adapters.file_connection import Limits
+from services.sl.adapters.file_server import FileServer
 from swarmlearning.wire.digest import digest_of
 from tests.component.sl.plane import DEADLINE, Client, Plane, noise, put
 from tests.pki import Pki
@@ -302,6 +303,30 @@ async def test_a_flood_without_certificates_is_bounded_and_keeps_no_peer_out(pla
         await asyncio.gather(*closed, return_exceptions=True)
         for _, writer in flood:
             writer.close()
+
+
+async def test_a_flood_that_waits_in_the_backlog_is_bounded_too(plane, store):
+    """All are there at once, so that nobody has to be waited for between two of them."""
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as sock:
+        flood = [socket.create_connection(sock.getsockname()) for _ in range(40)]
+        limits = Limits(connections=4, handshake_s=DEADLINE)
+        server = FileServer(sock, plane.identity(), store, lambda _: True, limits=limits)
+        accepted, most = 0, 0
+        start = server._start
+
+        def counting(work, *arguments):
+            nonlocal accepted, most
+            task = start(work, *arguments)
+            accepted += work == server._serve
+            most = max(most, len(server._tasks))
+            return task
+
+        server._start = counting
+        async with server:
+            await _until(lambda: accepted == len(flood))
+        assert most <= 4 + 3  # the one that accepts, a new one, and one that is going
+        for each in flood:
+            each.close()
 
 
 async def busy(plane, served, store, identity):

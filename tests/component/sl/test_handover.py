@@ -252,6 +252,32 @@ def test_delivery_where_the_kernel_cannot_copy(folder, tmp_path, monkeypatch):
     assert (folder / name).read_bytes() == (tmp_path / "source").read_bytes()
 
 
+def test_a_stored_file_that_shrinks_while_it_is_delivered_is_an_error(
+    folder, tmp_path, monkeypatch
+):
+    (tmp_path / "source").write_bytes(file_of(model()))
+
+    def cannot(*_):
+        os.truncate(tmp_path / "source", 10)
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(os, "copy_file_range", cannot)
+    monkeypatch.setattr(os, "pread", pread_at_most(100))
+    with pytest.raises(StorageError, match="got shorter"):
+        deliver(tmp_path / "source", folder, OURS)
+
+
+def pread_at_most(times):
+    """Turns an endless loop into a failure."""
+    read, calls = os.pread, iter(range(times))
+
+    def counted(*arguments):
+        assert next(calls, None) is not None, "it never ends"
+        return read(*arguments)
+
+    return counted
+
+
 def test_a_full_disk_is_said_and_leaves_nothing(folder, store, monkeypatch):
     (folder / OURS).write_bytes(file_of(model()))
 

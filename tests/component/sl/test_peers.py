@@ -261,6 +261,18 @@ async def test_an_endpoint_that_leads_nowhere(peers, target, endpoint):
         await peers.fetch(endpoint, DIGEST, SIZE, target)
 
 
+async def test_an_address_of_a_kind_that_this_machine_lacks_is_passed_over(
+    peers, served, target, monkeypatch
+):
+    def both(host, port):
+        kind = (socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+        return [(family, *kind, (host, port)) for family in (40_000, socket.AF_INET)]
+
+    monkeypatch.setattr("services.sl.adapters.peers._resolve", both)
+    await peers.fetch(served.endpoint, DIGEST, SIZE, target)
+    assert names(target) == [DIGEST]
+
+
 async def test_a_host_that_does_not_answer_the_call(plane, target):
     """The listener's queue is full, so the kernel answers no further connection."""
     with socket.socket() as sock:
@@ -327,6 +339,17 @@ async def test_a_server_of_another_role_or_authority_is_not_talked_to(plane, pee
             assert served.server.traffic.files_sent == 0
 
 
+async def test_a_certificate_that_cannot_be_read_is_a_problem_of_that_peer_only(
+    peers, served, target, monkeypatch
+):
+    def strict(_der):
+        raise ValueError("error parsing asn1 value")
+
+    monkeypatch.setattr("services.sl.adapters.peer_connection.read_certificate", strict)
+    with pytest.raises(PeerUnavailableError, match="certificate cannot be read: error parsing"):
+        await peers.fetch(served.endpoint, DIGEST, SIZE, target)
+
+
 async def test_our_certificate_is_not_accepted(plane, served, target):
     stranger = plane.pki.bad_identity(NodeKind.SL, wrong_ca=True)
     async with Peers(stranger, QUICK) as peers:
@@ -385,6 +408,7 @@ async def test_a_deadline_ends_a_download_that_trickles(plane, peers, target):
         b"HTTP/1.1 302 Found\r\nLocation: https://elsewhere/\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 500 Oops\r\nContent-Length: 9999999999\r\n\r\n" + b"x" * 10_000,
         b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\n[1]{",
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 4000\r\n\r\n" + b"[" * 4000,
         b"X" * 100_000,
         b"",
     ],

@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import threading
 
 import pytest
 
@@ -112,6 +113,62 @@ def test_a_file_damaged_on_disk_while_we_run_is_found_and_removed(store, damage)
     with pytest.raises(NotFoundError, match="damaged"):
         store.open(DIGEST)
     assert names(store) == []
+
+
+def test_a_file_that_changes_while_it_is_checked_is_checked_again(store, monkeypatch):
+    put(store, CONTENT)
+    again = Store(store.folder)
+    read = os.pread
+
+    def change_afterwards(fd, length, offset):
+        piece = read(fd, length, offset)
+        if not piece:
+            store.path(DIGEST).write_bytes(b"\1" + CONTENT[1:])
+        return piece
+
+    monkeypatch.setattr(os, "pread", change_afterwards)
+    again.open(DIGEST).__exit__()
+    monkeypatch.undo()
+    assert not again.is_checked(DIGEST)
+    with pytest.raises(NotFoundError, match="damaged"):
+        again.open(DIGEST)
+
+
+def test_a_damaged_file_that_a_good_one_replaced_meanwhile_is_not_missed(store, monkeypatch):
+    put(store, CONTENT)
+    store.path(DIGEST).write_bytes(CONTENT[:-1])
+    again = Store(store.folder)
+    read = os.pread
+
+    def replace_afterwards(fd, length, offset):
+        piece = read(fd, length, offset)
+        if not piece:
+            put(again, CONTENT)
+        return piece
+
+    monkeypatch.setattr(os, "pread", replace_afterwards)
+    with pytest.raises(NotFoundError, match="damaged"):
+        again.open(DIGEST)
+    monkeypatch.undo()
+    assert again.is_checked(DIGEST)
+    assert names(again) == [DIGEST]
+
+
+async def test_the_event_loop_does_not_wait_for_a_file_that_must_be_read_first(store, monkeypatch):
+    put(store, CONTENT)
+    again = Store(store.folder)
+    read, readers = os.pread, set()
+
+    def noted(*arguments):
+        readers.add(threading.current_thread())
+        return read(*arguments)
+
+    monkeypatch.setattr(os, "pread", noted)
+    assert await again.holds(DIGEST)
+    assert readers
+    assert threading.main_thread() not in readers
+    assert again.is_checked(DIGEST)
+    assert not await again.holds(Digest("0" * 64))
 
 
 def test_a_file_that_was_only_touched_stays(store):

@@ -9,14 +9,16 @@ import pytest
 
 from services.common.errors import ConfigError
 from services.sl.adapters.own_methods import load_methods
+from services.sl.core.items import FLOATS
 from services.sl.core.merge import merge
-from services.sl.core.method import MethodError
+from services.sl.core.method import MethodError, Piece
 from services.sl.core.methods import METHODS, method_named
-from swarmlearning.wire.tensors import arrange
+from swarmlearning.wire.tensors import DTYPES, arrange
 
 LAYOUT = arrange([("w", "F32", (4,)), ("n", "I64", ())])
 MODULE = """
     import numpy as np
+    from services.sl.core.method import InputError
 
     class Largest:
         '''The items of the input with the largest weightage.'''
@@ -47,6 +49,18 @@ MODULE = """
     class Scribbler:
         def __call__(self, piece, out):
             piece.rows[0][:] = 0
+
+    class Returns:
+        def __call__(self, piece, out):
+            return piece.rows[0]
+
+    class Forgets:
+        def __call__(self, piece, out):
+            out[:-1] = 1
+
+    class Blames:
+        def __call__(self, piece, out):
+            raise InputError(7, "the seventh is bad")
 
     class NeedsArguments:
         def __init__(self, depth): ...
@@ -128,6 +142,9 @@ def test_a_bad_setting_is_refused_with_the_entry_and_the_reason(setting, words):
     [
         ("NotANumber", "merge method x-a gave values that are not finite"),
         ("Broken", "merge method x-a failed: KeyError: 'gone'"),
+        ("Returns", r"merge method x-a returned a ndarray: it must write .* \(out\[:\] = "),
+        ("Forgets", "merge method x-a gave values that are not finite, or left some unwritten"),
+        ("Blames", "merge method x-a blames input 7 of 2"),
         ("Scribbler", "merge method x-a failed: ValueError: assignment destination is read-only"),
     ],
 )
@@ -135,6 +152,19 @@ def test_what_a_method_does_wrong_is_said_with_its_name(module, name, words):
     methods = load_methods(f"x-a={module}:{name}")
     with pytest.raises(MethodError, match=words):
         merged(methods, "x-a")
+
+
+@pytest.mark.parametrize("dtype", ["F16", "BF16", "F32", "F64", "I64", "BOOL"])
+def test_what_a_method_leaves_unwritten_is_not_what_was_there_before(module, dtype):
+    method = load_methods(f"x-a={module}:Forgets")["x-a"]()
+    out = np.ones(4, DTYPES[dtype])
+    piece = Piece(dtype, [np.zeros(4, DTYPES[dtype])] * 2, [1, 1])
+    if dtype in FLOATS:
+        with pytest.raises(MethodError, match="left some unwritten"):
+            method(piece, out)
+    else:
+        method(piece, out)
+        assert out.tolist() == [1, 1, 1, 0]
 
 
 def test_a_method_that_this_sl_lacks_is_refused_with_what_to_do():

@@ -177,6 +177,13 @@ def test_writing_another_shape_or_dtype_is_refused(other):
         write_into(bytearray(layout.file_size), {"x": other}, layout)
 
 
+def test_arrange_refuses_what_could_not_be_read_back():
+    with pytest.raises(WireError, match=r"'w': shape \[0, 1073741824, 1073741824\] is too large"):
+        arrange([("w", "U8", (0, 2**30, 2**30))])
+    with pytest.raises(WireError, match=r"5000 tensors .* at most 16777216 are read"):
+        arrange((f"{i:04}" * 1000, "F32", (1,)) for i in range(5000))
+
+
 def test_arrange_refuses_what_a_header_cannot_hold():
     for bad in (
         [("x", "F8", (1,))],
