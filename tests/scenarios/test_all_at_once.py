@@ -85,3 +85,25 @@ def test_the_last_one_that_trains_leaves_while_its_model_is_merged(seed, attesta
     swarm.run(limit=500.0)
     check(swarm)
     assert left
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("attestations", [0, 1])
+def test_the_only_one_that_may_lead_checks_in_before_it_counts_as_alive_again(seed, attestations):
+    """It was silent for some seconds; the contract passes over lost nodes when it elects."""
+    swarm = SimSwarm(seed, peers=0, min_peers=3, attestations=attestations)
+    for index in range(3):
+        swarm.join(index, may_lead=index == 0)
+    admin, again = uid_of(0), []
+
+    def watch(command, _peer):
+        if isinstance(command, ev.CheckIn) and command.round == 3 and not swarm.lost and not again:
+            swarm.lost.add(admin)  # and back before anybody reaps it
+            swarm.after(8.0, lambda: swarm.lost.discard(admin))
+        if isinstance(command, ev.CheckIn) and swarm.now > 8.0 and command.round == 3:
+            again.append(swarm.now)
+
+    swarm.on_command(watch)
+    swarm.run(limit=200.0)
+    check(swarm)
+    assert len(again) <= 4

@@ -60,6 +60,7 @@ from services.sl.core.events import (
     ViewArrived,
     key_of,
 )
+from services.sl.core.leaderless import LEADERLESS_SECONDS, is_leaderless
 from services.sl.core.merge_plan import merged_model, plan_of
 from services.sl.core.request import Request, shows
 
@@ -117,6 +118,7 @@ class Training:
         self._losses: dict[int, dict[str, float]] = {}
         self._hold: dict[Command, Seconds] = {}
         """Commands not to be given again before a time; FOREVER while one is under way."""
+        self._checked_in_at: Seconds = 0.0
         self._failures = 0
 
     def handle(self, event: Event) -> list[Command]:
@@ -217,6 +219,8 @@ class Training:
     def _done(self, command: Command, now: Seconds) -> None:
         self._failures = 0
         self._hold[key_of(command)] = now + SETTLE_SECONDS
+        if isinstance(command, CheckIn):
+            self._checked_in_at = now
         match command:
             case AnswerSync(training_over=over):
                 self.request, self.over = None, over
@@ -307,6 +311,15 @@ class Training:
             if view.leader == self.me:
                 return self._lead(view, now)
             return self._follow(view, now) or self._attest(view, mine, ours, now)
+        return self._check_in_again(view, ours, now)
+
+    def _check_in_again(self, view: ContractView, ours: CheckIn, now: Seconds) -> CheckIn | None:
+        if not is_leaderless(view, self.me):
+            return None
+        due = max(self._view_at, self._checked_in_at) + LEADERLESS_SECONDS
+        if now >= due:
+            return ours
+        self._wake(due)
         return None
 
     # --- leading

@@ -94,7 +94,8 @@ def test_a_straggler_whose_round_has_no_leader_leaves_in_time(me):
     ]
     me.installed, me.installed_round = ev.Model(MERGED, 10), 1
     me.request = Request(1, MODEL, 7, api.PeerState.TRAINING, 1)
-    assert look(me, view(peer(ME, digest=MINE), *closed, round_=2, merged=MERGED)) == []
+    mine = peer(ME, digest=MINE).model_copy(update={"may_lead": False})
+    assert look(me, view(mine, *closed, round_=2, merged=MERGED)) == []
     assert me.wake_at == 50.0
     (leave,) = me.handle(ev.Tick(50.0))
     assert isinstance(leave, ev.Leave)
