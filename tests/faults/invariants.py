@@ -4,6 +4,7 @@
 """
 
 import math
+import signal
 import sys
 from collections import Counter
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 
 from services.common import sn_api as api
 from services.common.ids import NO_DIGEST
+from services.sl import replay
 from swarmlearning.wire.digest import digest_of
 from swarmlearning.wire.tensors import read
 from tests.faults.light_ml import model_file
@@ -68,7 +70,7 @@ async def check(training: Training, *finished: Pair) -> Checked:
         _all_the_same(finished, rounds[-1])
     else:
         assert state.view.waiting_for  # I5
-    _journals(training)
+    _journals(training, {c.peer for record in rounds for c in record.contributors})
     return Checked(rounds, events)
 
 
@@ -142,10 +144,23 @@ ORACLES = {"mean": _mean}
 """By merge method. Models are dicts of arrays as `light_ml` has them: one integer, floats."""
 
 
-def _journals(training: Training) -> None:
-    """Where the journals of the round machines will be replayed: ``services.sl.replay.check``.
-
-    For now: no process of ours ended with a bug.
-    """
+def _journals(training: Training, contributed: set[str]) -> None:
+    """No process ended with a bug, and a new round machine decides as that of each SL did."""
     for pair in training.pairs:
         assert "Traceback" not in pair.sl.said(100_000), pair.sl.said(100_000)
+        written = pair.journal.read_bytes() if pair.journal.exists() else b""
+        if not written:
+            assert pair.uid not in contributed
+            continue  # it was killed, or refused its ML program, before its training began
+        _replays(pair.journal)
+        if pair.sl.poll() == -signal.SIGKILL:
+            torn = pair.journal.with_name("torn.jsonl")
+            torn.write_bytes(written[:-3])  # as by a kill within the write of the last line
+            assert _replays(torn).broken_off
+
+
+def _replays(journal: Path) -> replay.Report:
+    report = replay.check(journal)
+    assert report.difference is None, str(report)
+    assert report.runs
+    return report
