@@ -123,7 +123,8 @@ class Pair:
 
     def __init__(self, training: "Training", number: int, changes: dict[str, str]) -> None:
         self.training, self.number = training, number
-        self.uid = NodeId(uuid4().hex)
+        self.uid = NodeId(f"{number:02}{uuid4().hex[2:]}")
+        """Merges are summed in the order of peers: that of their numbers, in every training."""
         self.folder = training.folder / f"pair-{number}"
         self.folder.mkdir()
         self.store, self.journal = self.folder / "store", self.folder / "journal.jsonl"
