@@ -60,6 +60,7 @@ from services.sl.core.events import (
     ViewArrived,
     key_of,
 )
+from services.sl.core.giving_up import Trouble
 from services.sl.core.merge_plan import merged_model, plan_of
 from services.sl.core.request import Request, shows
 
@@ -118,6 +119,7 @@ class Training:
         self._hold: dict[Command, Seconds] = {}
         """Commands not to be given again before a time; FOREVER while one is under way."""
         self._failures = 0
+        self._trouble = Trouble()
 
     def handle(self, event: Event) -> list[Command]:
         """Advance by one event.
@@ -217,6 +219,7 @@ class Training:
         if isinstance(event, Done):
             self._done(event.command, event.now)
         else:
+            self._trouble = self._trouble.after(event)
             self._fail(event.command, event.now)
 
     def _done(self, command: Command, now: Seconds) -> None:
@@ -335,7 +338,7 @@ class Training:
         model = plan.merge if isinstance(plan.merge, Model) else self._merge_of(view)
         if model is None:
             assert isinstance(plan.merge, Merge)
-            return plan.merge
+            return self._trouble.leave(view, self.me) or plan.merge
         return Publish(view.round, view.term, model, plan.contributors, self._next_interval(view))
 
     def _merge_of(self, view: ContractView) -> Model | None:
