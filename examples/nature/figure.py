@@ -20,18 +20,15 @@ def draw(results, path):
         columns = [
             *((f"node {i + 1}\nalone", nodes[:, i], ALONE) for i in range(nodes.shape[1])),
             ("best\nnode", nodes.max(axis=1), ALONE),
-            ("swarm", np.array([r["swarm"][metric] for r in results]), SWARM),
-            ("central", np.array([r["central"][metric] for r in results]), CENTRAL),
+            ("the\nswarm", np.array([r["swarm"][metric] for r in results]), SWARM),
+            ("all in\none place", np.array([r["central"][metric] for r in results]), CENTRAL),
         ]
         for place, (_, values, color) in enumerate(columns):
             spread = np.linspace(-0.28, 0.28, len(values))
             axes.scatter(place + spread, values, s=9, color=color, alpha=0.45, linewidths=0)
             axes.hlines(values.mean(), place - 0.34, place + 0.34, color=color, linewidth=2)
-            axes.annotate(
-                f"{values.mean():.3f}", (place, values.mean()), xytext=(0, 5),
-                textcoords="offset points", ha="center", fontsize=8, color=color,
-            )  # fmt: skip
-        axes.set_xticks(range(len(columns)), [name for name, _, _ in columns], fontsize=8)
+        words = [f"{name}\n{values.mean():.3f}" for name, values, _ in columns]
+        axes.set_xticks(range(len(columns)), words, fontsize=8)
         axes.set_title(title, loc="left", fontsize=10)
         axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)
         axes.spines[["top", "right"]].set_visible(False)

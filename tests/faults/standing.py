@@ -123,10 +123,11 @@ class Pair:
 
     def __init__(self, training: "Training", number: int, changes: dict[str, str]) -> None:
         self.training, self.number = training, number
-        self.uid = NodeId(uuid4().hex)
+        self.uid = NodeId(f"{number:02}{uuid4().hex[2:]}")
+        """Merges are summed in the order of peers: that of their numbers, in every training."""
         self.folder = training.folder / f"pair-{number}"
         self.folder.mkdir()
-        self.store = self.folder / "store"
+        self.store, self.journal = self.folder / "store", self.folder / "journal.jsonl"
         port = free_port()
         self.proxy = Proxy(port, free_port())
         self.shared = {
@@ -143,7 +144,7 @@ class Pair:
             "SWARM_NODE_UID": self.uid, "SN_API_SERVER_PORT": str(standing.port),
             "SL_FS_PORT": str(self.proxy.port), "SL_FS_LISTEN_PORT": str(port),
             "SL_STORE_DIR": str(self.store), "SL_RESULT_FILE": str(self.folder / "result.json"),
-            "SL_WAIT_FOR_FULL_QUORUM_SECONDS": "1", **changes,
+            "SL_JOURNAL_FILE": str(self.journal), "SL_WAIT_FOR_FULL_QUORUM_SECONDS": "1", **changes,
         }  # fmt: skip
         self.sl: Child
         self.ml: Child | None = None

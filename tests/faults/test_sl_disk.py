@@ -64,6 +64,35 @@ async def test_a_disk_that_is_full_for_a_while(train):
     assert not told.of("Dropped")
 
 
+async def test_a_leader_whose_disk_stays_full_makes_room_for_another(train):
+    training = await train("full-leader", 2, items=LARGE)
+    await training.start(3, SL_WAIT_FOR_FULL_QUORUM_SECONDS="20")
+    training.sync()
+    await training.synced(1)
+    for pair in training.pairs[:2]:
+        pair.sync()
+    view = await training.until(lambda v: v.phase is Phase.QUORUM, "no quorum")
+    leader = training.leader(view)
+    fill(leader)
+    training.pairs[2].sync()
+    await training.until_round(3, 30)
+    await training.synced(2, *training.others(leader))
+    assert leader.synced == 1
+    free(leader)
+    await training.synced(2)
+    training.sync()
+    await training.synced(3)
+    await training.end()
+
+    told = await check(training, *training.pairs)
+    second = told.rounds[1]
+    assert second.leader != leader.uid
+    assert second.leaders[1].reason == "leader left"
+    assert {1, 3, 4} <= set(told.took_part(leader)), "it is back, with what it trained"
+    (left,) = told.of("Left", peer=leader.uid)
+    assert FULL in str(left.data["reason"])
+
+
 async def test_a_disk_too_full_for_the_ml_programs_model_ends_that_sl(train):
     training = await train("full-at-hand-over", 2, items=LARGE)
     *others, victim = await training.start(3)

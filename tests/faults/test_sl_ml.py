@@ -56,6 +56,9 @@ class Ml(ForeignClient):
         self.send(OPEN, body + field(7, self.contract) + field(8, method))
         kind, message = await self.hear()
         if kind == OPENED:
+            status = fields(message[1]) if message.get(1) else {}
+            if status.get(1):
+                raise RuntimeError(f"SL error: {status[2].decode()}")
             self.session = message[2].decode()
         return kind, message
 
@@ -286,15 +289,12 @@ async def test_terms_and_weightages_that_nobody_may_ask_for(train):
 
     def begins(**terms):
         async def act(ml):
-            _, message = await ml.begin(**terms)
-            status = fields(message[1])
-            assert status.get(1)
-            raise RuntimeError(f"SL error: {status[2].decode()}")
+            await ml.begin(**terms)
 
         return act
 
     cases = [(asks(weightage), "weightage") for weightage in WEIGHTAGES]
-    cases += [(begins(min_peers=n), "min_peers") for n in (0, -1, 1001)]
+    cases += [(begins(min_peers=n), "minPeers") for n in (0, -1, 1001)]
     cases += [(begins(method="MEAN\n; drop"), "merge method")]
     pairs = [await training.pair(with_ml=False) for _ in cases]
     await together(told_why(p, *case) for p, case in zip(pairs, cases, strict=True))

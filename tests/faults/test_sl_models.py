@@ -150,7 +150,17 @@ def by_mean(attack):
     return attack / 3
 
 
-BOUNDS = {"mean": by_mean}
+def not_at_all(_):
+    """A coordinate's median is the value of an honest peer, or between two of them."""
+    return 0.0
+
+
+def hardly(_):
+    """One of three cannot carry the model away, whatever it sends."""
+    return 0.5
+
+
+BOUNDS = {"mean": by_mean, "coordmedian": not_at_all, "geomedian": hardly, "normclip": hardly}
 """By merge method: how far from the honest peers' models (all items within 1) a merge may be when
 a third peer of the same weightage is ``attack`` away. A robust method: a small number."""
 

@@ -14,10 +14,10 @@ from pydantic import BaseModel, ValidationError
 
 from services.common import sn_api
 from services.common.errors import ProtocolError
-from services.sl.core import ending, events, request
+from services.sl.core import ending, events, giving_up, request
 from services.sl.core import round as rounds
 
-MODULES = (events, rounds, request, ending, sn_api)
+MODULES = (events, rounds, request, ending, giving_up, sn_api)
 """Where the classes of a journal's objects are found."""
 KIND = "_"
 """Key of an object's class."""

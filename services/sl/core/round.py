@@ -60,6 +60,7 @@ from services.sl.core.events import (
     ViewArrived,
     key_of,
 )
+from services.sl.core.giving_up import Trouble
 from services.sl.core.leaderless import LEADERLESS_SECONDS, is_leaderless
 from services.sl.core.merge_plan import merged_model, plan_of
 from services.sl.core.request import Request, shows
@@ -120,6 +121,7 @@ class Training:
         """Commands not to be given again before a time; FOREVER while one is under way."""
         self._checked_in_at: Seconds = 0.0
         self._failures = 0
+        self._trouble = Trouble()
 
     def handle(self, event: Event) -> list[Command]:
         """Advance by one event.
@@ -214,6 +216,7 @@ class Training:
         if isinstance(event, Done):
             self._done(event.command, event.now)
         else:
+            self._trouble = self._trouble.after(event)
             self._fail(event.command, event.now)
 
     def _done(self, command: Command, now: Seconds) -> None:
@@ -349,7 +352,7 @@ class Training:
         model = plan.merge if isinstance(plan.merge, Model) else self._merge_of(view)
         if model is None:
             assert isinstance(plan.merge, Merge)
-            return plan.merge
+            return self._trouble.leave(view, self.me) or plan.merge
         return Publish(view.round, view.term, model, plan.contributors, self._next_interval(view))
 
     def _merge_of(self, view: ContractView) -> Model | None:
