@@ -44,6 +44,10 @@ async def test_peers_come_late_and_drop_out(train, seed):
             else:
                 gone.sl.send(signal.SIGTERM)
     rest = training.others(*dropped)
+    gone_ids = {pair.uid for pair in dropped}
+    await training.until(  # for one that is dead and was the last to train, the others wait 60 s
+        lambda v: not any(p.live for p in v.peers if p.uid in gone_ids), "not found lost"
+    )
     await training.end(*rest, seconds=60)
 
     told = await check(training, *rest)

@@ -62,7 +62,8 @@ class Child:
 
     def send(self, number: signal.Signals) -> None:
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it ended since
+                os.kill(self.pid, number)
 
     def said(self, last: int = 4000) -> str:
         return self.log.read_text(errors="replace")[-last:]
