@@ -220,13 +220,17 @@ def _orphans(pairs: Sequence[Pair]) -> list[Orphan]:
     found: list[Orphan] = []
     for pair in pairs:
         sl, ml = f"sl-{pair.index}", f"ml-{pair.index}"
-        if pair.sl.exit_code is not None and pair.sl.ended_ago > ML_GRACE:
+        if pair.sl.exit_code is not None and pair.sl.ended_ago > _ml_grace(pair):
             found.append(Orphan(ml, f"{sl} is gone, and it did not end", ml if pair.sl.ok else ""))
         elif pair.ml.ok and not pair.enrolled and pair.ml.ended_ago > ENROL_GRACE:
             found.append(Orphan(sl, UNCONNECTED, ml))
         elif pair.ml.exit_code is not None and pair.ml.ended_ago > _sl_grace(pair):
             found.append(Orphan(sl, f"{ml} is gone, and it did not end", sl if pair.ml.ok else ""))
     return found
+
+
+def _ml_grace(pair: Pair) -> float:
+    return ML_GRACE if pair.enrolled else ENROL_GRACE
 
 
 def _sl_grace(pair: Pair) -> float:
