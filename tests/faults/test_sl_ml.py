@@ -40,7 +40,7 @@ class Ml(ForeignClient):
 
     @classmethod
     async def connected(cls, pair):
-        await until(lambda: (pair.folder / "request").exists(), "no pipes")
+        await until(lambda: (pair.folder / "response").exists(), "no pipes")  # the second one
         paths = (pair.folder / name for name in ("request", "response"))
         made = await asyncio.to_thread(cls, *paths, pair.folder)
         made.contract = pair.training.name
