@@ -83,7 +83,7 @@ async def together(cases):
 
 
 async def never_opens(pair):
-    await until(lambda: (pair.folder / "request").exists(), "no pipes")
+    await until(lambda: (pair.folder / "response").exists(), "no pipes")
     return "no ML program opened the pipes"
 
 
