@@ -48,7 +48,7 @@ class SessionRequest:
     contract: str
     """Name of the training contract; empty means the default one."""
     merge_method: str
-    """mean, coordmedian, geomedian."""
+    """mean, coordmedian, geomedian; ours: normclip, and a user's own ``x-...``."""
     max_peers: int = 0
     """0: no limit. HPE's client always sends 0."""
 
