@@ -1,4 +1,4 @@
-"""Schemas of the SN's state API (30304) about tasks and taskrunners: what SWCI and SWOP send and get.
+"""Schemas of the SN's state API (30304) about tasks and taskrunners, for SWCI and SWOP.
 
 A *task* is a header, a body in numbered lines of text, and a prerequisite; once finalized it never
 changes. A *taskrunner* runs one task at a time on the SWOPs that listen to it. Each ASSIGN TASK
@@ -20,7 +20,7 @@ ROOTTASK = "ROOTTASK"
 LONGEST_TEXT = 160
 """Characters of a name, an author, an outcome or a description (HPE's limit)."""
 LONGEST_LINE = 1024
-"""Bytes of one body line, as UTF-8. Ours: HPE's lines hold 160 characters, its task files longer ones."""
+"""Bytes of one body line (UTF-8). Ours: HPE says 160 characters, its files hold longer ones."""
 MOST_LINES = 2000
 LINES_AT_ONCE = 4
 """Body lines that one APPEND carries (HPE's batches)."""
