@@ -1,0 +1,115 @@
+"""A swarm whose pairs are started by SWOPs, as one SWCI script tells them: :class:`Flow`.
+
+SWCI's transcript is the story that is told; the run is over when its script is.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from compose import flow_plan
+from compose.flow_folder import FlowFolder
+from compose.output import Output
+from compose.plan import Kind, Planner
+from compose.processes import how_it_ended
+from compose.run_folder import RunFolder, shown
+from compose.swarm import Swarm
+from compose.transcript import Transcript
+from services.common.sn_api import Phase
+from services.common.sn_client import SnClient
+
+DIGEST = "Final model digest: "
+"""What an ML program's client says at the end of its training, before the digest."""
+
+
+class Flow(Swarm):
+    """A swarm with SWOPs and SWCI in place of pairs of its own; arguments as those of ``Swarm``.
+
+    Args:
+        flow: where its files come from.
+    """
+
+    def __init__(
+        self, flow: FlowFolder, planner: Planner, folder: RunFolder, client: SnClient,
+        output: Output, jobs: Mapping[str, tuple[str, ...]], sn_patience: float,
+    ) -> None:  # fmt: skip
+        super().__init__(planner, folder, client, output, jobs, False, sn_patience)
+        self.flow = flow
+        self._gone: set[str] = set()
+        """SWOPs that were seen to have ended."""
+        self._transcript = Transcript(planner.layout.log(flow_plan.SWCI))
+
+    async def start(self) -> None:
+        """Start the license server, the SNs, the SWOPs and SWCI, each kind ready before the next.
+
+        Raises:
+            RemoteError: one of them ended or is not ready in time.
+        """
+        await super().start()
+        profiles = enumerate(self.flow.profiles, start=1)
+        swops = [
+            await self.start_service(flow_plan.swop(self.planner, index, profile.name))
+            for index, profile in profiles
+        ]
+        for node in swops:
+            await self.ready(node)
+        await self.start_service(flow_plan.swci(self.planner, self.layout.run / "swci"))
+
+    async def until_finished(self) -> str:
+        """Follow SWCI until its script and the jobs are over; return why to stop before, if so."""
+        watching = asyncio.create_task(self.watch.run())
+        try:
+            while self._busy():
+                self._tell()
+                if reason := self.core_lost():
+                    return reason
+                await self.tick()
+            self._tell(to_the_end=True)
+        finally:
+            watching.cancel()
+        return ""
+
+    def _busy(self) -> bool:
+        ends = {Kind.SWCI, Kind.JOB}
+        return any(node.alive for node in self.processes.nodes.values() if node.plan.kind in ends)
+
+    def _tell(self, *, to_the_end: bool = False) -> None:
+        """What SWCI printed since, who was lost, and how the training goes while there is one."""
+        for line in self._transcript.lines(all_of_it=to_the_end):
+            self.output.say(line)
+        for node in self.processes.nodes.values():
+            if node.plan.kind is Kind.SWOP and self.processes.is_gone(node.name):
+                self._lost(node.name)
+            else:
+                self._gone.discard(node.name)
+        view = self.watch.view
+        if view is not None and view.phase not in {Phase.UNINITIALIZED, Phase.COMPLETED}:
+            self.show()
+        else:
+            self.save()
+
+    def _lost(self, name: str) -> None:
+        if name in self._gone:
+            return
+        self._gone.add(name)
+        ended = how_it_ended(self.processes.nodes[name])
+        words = f"python -m compose.local restart {name} --run-dir {shown(self.layout.run)}"
+        self.output.say(f"{name} ended ({ended}). Bring it back: {words}")
+
+    def results(self) -> dict[str, dict[str, Any]]:
+        """How the trainings ended, as the ML programs' logs tell."""
+        found: dict[str, dict[str, Any]] = {}
+        for log in pair_logs(self.layout.run):
+            digests = [
+                line for line in log.read_text(errors="replace").splitlines() if DIGEST in line
+            ]
+            if digests:
+                digest = digests[-1].partition(DIGEST)[2].split()[0]
+                found[log.stem] = {"outcome": "completed", "final_digest": digest}
+        return found
+
+
+def pair_logs(run: Path) -> list[Path]:
+    """The logs of SLs and ML programs that the SWOPs of a run kept."""
+    return sorted((run / "nodes").glob("swop-*/**/*.log"))
