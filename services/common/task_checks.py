@@ -40,7 +40,7 @@ def problems(body: Value, base: Path, type: TaskType, outcome: str) -> Iterator[
         outcome: the task's.
     """
     fields = Fields(body)
-    yield from _nul(body, base)
+    yield from nul(body, base)
     match type:
         case TaskType.RUN_SWARM:
             yield from _run(fields, base)
@@ -66,15 +66,16 @@ def mount_source(kind: str, source: str, path: Path) -> Iterator[Problem]:
         yield Problem(path, f"{shown(source)} is not the name of a volume, as VOLUME needs")
 
 
-def _nul(value: Value, path: Path) -> Iterator[Problem]:
+def nul(value: Value, path: Path) -> Iterator[Problem]:
+    """Yield a problem for each text that holds NUL, which no file name or variable can."""
     if isinstance(value, str) and "\0" in value:
         yield Problem(path, "holds the character NUL")
     elif isinstance(value, list):
         for at, part in enumerate(value):
-            yield from _nul(part, (*path, at))
+            yield from nul(part, (*path, at))
     elif isinstance(value, dict):
         for key, part in value.items():
-            yield from _nul(part, (*path, key))
+            yield from nul(part, (*path, key))
 
 
 def _run(fields: Fields, base: Path) -> Iterator[Problem]:
