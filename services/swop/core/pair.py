@@ -111,6 +111,7 @@ class Pair:
     def __init__(self) -> None:
         self.phase = Phase.STARTING
         self._ended: set[Role] = set()
+        self._asked = False
         self._had_session: bool | None = None
         """None: not asked yet, or no answer yet."""
         self._failure: Outcome | None = None
@@ -130,11 +131,9 @@ class Pair:
                 commands = self._end_of(event)
             case SessionKnown(had):
                 self._had_session = had
-                if not had and Role.SL not in self._ended:
-                    commands = [Stop(Role.SL, STOP_SECONDS)]
+                commands = [] if had else self._stop(Role.SL)
             case TimeUp():
-                if Role.ML not in self._ended:
-                    commands = [Stop(Role.ML, STOP_SECONDS)]
+                commands = self._stop(Role.ML)
             case _:
                 assert_never(event)
         return commands + self._finish()
@@ -146,12 +145,15 @@ class Pair:
         if failed and self._failure is None and self._had_session is not False:
             said = of_sl if event.role is Role.SL else of_ml
             self._failure = said(event.code, event.lines)
-        if event.role is Role.SL:
-            if failed and Role.ML not in self._ended:
-                return [Wait(ML_SECONDS)]
-        elif failed and Role.SL not in self._ended:
-            return [Stop(Role.SL, STOP_SECONDS)]
-        return [AskSession()] if Role.ML in self._ended and self._failure is None else []
+        if failed:
+            return self._stop(Role.SL) if event.role is Role.ML else [Wait(ML_SECONDS)]
+        if Role.ML not in self._ended or self._failure is not None or self._asked:
+            return []
+        self._asked = True
+        return [AskSession()]
+
+    def _stop(self, role: Role) -> list[Command]:
+        return [] if role in self._ended else [Stop(role, STOP_SECONDS)]
 
     def _finish(self) -> list[Command]:
         """What to say, once both ended and it is clear."""
