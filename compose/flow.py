@@ -16,9 +16,12 @@ from compose.processes import how_it_ended
 from compose.run_folder import RunFolder, shown
 from compose.swarm import Swarm
 from compose.transcript import Transcript
+from compose.wheel import make_wheel
 from services.common.sn_api import Phase
 from services.common.sn_client import SnClient
 
+WHEEL_VOLUME = "sl-cli-lib"
+"""HPE's name for the volume that build tasks take the client's wheel from."""
 DIGEST = "Final model digest: "
 """What an ML program's client says at the end of its training, before the digest."""
 
@@ -39,6 +42,8 @@ class Flow(Swarm):
         self._gone: set[str] = set()
         """SWOPs that were seen to have ended."""
         self._transcript = Transcript(planner.layout.log(flow_plan.SWCI))
+        self._engine = flow_plan.engine(planner)
+        self.processes.guard.tell(f"containers {self._engine / 'containers'}")
 
     async def start(self) -> None:
         """Start the license server, the SNs, the SWOPs and SWCI, each kind ready before the next.
@@ -46,6 +51,7 @@ class Flow(Swarm):
         Raises:
             RemoteError: one of them ended or is not ready in time.
         """
+        await asyncio.to_thread(make_wheel, self._engine / "volumes" / WHEEL_VOLUME)
         await super().start()
         profiles = enumerate(self.flow.profiles, start=1)
         swops = [

@@ -8,6 +8,11 @@ from compose.plan import LOOPBACK, Kind, NodePlan, Planner
 SWCI = "swci-1"
 
 
+def engine(planner: Planner) -> Path:
+    """Folder of all the SWOPs' process engines: volumes, images, containers."""
+    return planner.layout.scratch / "engine"
+
+
 def swop(planner: Planner, index: int, profile: str) -> NodePlan:
     """A SWOP that runs SL/ML pairs as child processes; the SWOPs are spread over the SNs.
 
@@ -25,7 +30,7 @@ def swop(planner: Planner, index: int, profile: str) -> NodePlan:
         "SWOP_USR_DIR": str(usr_dir),
         "SWOP_ENGINE": "process",
         "SWOP_ON_STOP": "stop",
-        "SWOP_PROCESS_DIR": str(planner.layout.scratch / name),
+        "SWOP_PROCESS_DIR": str(engine(planner)),
     }
     certificate = planner.layout.certificate(name)
     return planner.service(Kind.SWOP, name, certificate, variables, {})
