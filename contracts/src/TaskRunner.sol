@@ -27,7 +27,9 @@ import {Words} from "./Words.sol";
 /// A fold over the events rebuilds this state. What an event does not say itself:
 /// - Assigned forgets targets, peers and enrolments of the run before, as RunnerReset does.
 /// - SwopEnrolled replaces the SWOP's list of peers. Those that it had, and that were not in ERROR,
-///   keep their state; the others are ACTIVE. It uses up what Targeted allowed an enrolled SWOP.
+///   keep their state; the others are ACTIVE.
+/// - Targeted lets a SWOP that is enrolled try again: until SwopEnrolled, or until a Reported
+///   leaves none of its peers in ERROR.
 /// - The loss of a SWOP is Quit and, for each ACTIVE peer, Reported "SWOP lost".
 /// - StateChanged follows what caused it.
 contract TaskRunner is TaskRunnerPeers {
@@ -255,6 +257,7 @@ contract TaskRunner is TaskRunnerPeers {
             );
         }
         _set(s, p, PeerState(state), description);
+        if (s.failed == 0) s.retryIn = 0;
         emit Reported(run, swop, peer, state, description);
         _settle();
     }
