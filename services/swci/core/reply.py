@@ -1,0 +1,58 @@
+"""What a command answers: lines for people, data for programs."""
+
+import re
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+ERROR = "ERROR : "
+"""How the first line of every failure starts; HPE's ``swci.py`` looks for ``ERROR`` and a blank."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+class Layout(Enum):
+    """How a terminal or a transcript shows the lines."""
+
+    INDENTED = auto()
+    """By 4 blanks; nearly all answers."""
+    PROMPT = auto()
+    """Behind a second prompt with the counter of the command (EXIT ON FAILURE, ``cd``)."""
+    HELP = auto()
+    """The first line indented, the others not (HELP of one command)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to one line.
+
+    A failure's first line starts with ``ERROR : ``. A success has at least one line that is not
+    empty, because HPE's client takes an empty answer for a failure; only a comment or a blank
+    line answers nothing at all.
+    """
+
+    lines: tuple[str, ...]
+    data: Any = None
+    """The same as JSON-able values, for ``--json``."""
+    error: bool = False
+    layout: Layout = Layout.INDENTED
+
+
+NOTHING = Reply(())
+"""To a comment or a blank line."""
+
+
+def success(*lines: str, data: Any = None, layout: Layout = Layout.INDENTED) -> Reply:
+    """A success; whatever others put into a line, it stays one line."""
+    return Reply(tuple(map(printable, lines)), data, layout=layout)
+
+
+def failure(text: str, code: str = "bad-command") -> Reply:
+    """A failure; ``code`` is a stable word for programs."""
+    shown = printable(text)
+    return Reply((ERROR + shown,), {"error": shown, "code": code}, error=True)
+
+
+def printable(text: str) -> str:
+    """``text`` with every character that could move a cursor or break the line shown escaped."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
