@@ -3,7 +3,6 @@
 import re
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
 
 ERROR = "ERROR : "
 """How the first line of every failure starts; HPE's ``swci.py`` looks for ``ERROR`` and a blank."""
@@ -18,8 +17,8 @@ class Layout(Enum):
     """By 4 blanks; nearly all answers."""
     PROMPT = auto()
     """Behind a second prompt with the counter of the command (EXIT ON FAILURE, ``cd``)."""
-    HELP = auto()
-    """The first line indented, the others not (HELP of one command)."""
+    AS_IS = auto()
+    """The lines hold their indentation themselves (HELP of one command)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class Reply:
     """
 
     lines: tuple[str, ...]
-    data: Any = None
+    data: object = None
     """The same as JSON-able values, for ``--json``."""
     error: bool = False
     layout: Layout = Layout.INDENTED
@@ -42,15 +41,20 @@ NOTHING = Reply(())
 """To a comment or a blank line."""
 
 
-def success(*lines: str, data: Any = None, layout: Layout = Layout.INDENTED) -> Reply:
-    """A success; whatever others put into a line, it stays one line."""
-    return Reply(tuple(map(printable, lines)), data, layout=layout)
+def success(*lines: str, data: object = None, layout: Layout = Layout.INDENTED) -> Reply:
+    """A success; whatever others put into a line, it stays one line and looks like no failure."""
+    return Reply(tuple(map(_told, lines)), data, layout=layout)
 
 
 def failure(text: str, code: str = "bad-command") -> Reply:
     """A failure; ``code`` is a stable word for programs."""
     shown = printable(text)
     return Reply((ERROR + shown,), {"error": shown, "code": code}, error=True)
+
+
+def _told(line: str) -> str:
+    shown = printable(line)
+    return f" {shown}" if shown.startswith("ERROR ") else shown
 
 
 def printable(text: str) -> str:
