@@ -1,7 +1,9 @@
 """What a command answers: lines for people, data for programs."""
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum, auto
 
 ERROR = "ERROR : "
@@ -47,9 +49,11 @@ def success(*lines: str, data: object = None, layout: Layout = Layout.INDENTED) 
 
 
 def failure(text: str, code: str = "bad-command") -> Reply:
-    """A failure; ``code`` is a stable word for programs."""
-    shown = printable(text)
-    return Reply((ERROR + shown,), {"error": shown, "code": code}, error=True)
+    """A failure; ``code`` is a stable word for programs. A text of several lines keeps them."""
+    first, *more = map(printable, text.split("\n"))
+    return Reply(
+        (ERROR + first, *more), {"error": "\n".join([first, *more]), "code": code}, error=True
+    )
 
 
 def _told(line: str) -> str:
@@ -60,3 +64,26 @@ def _told(line: str) -> str:
 def printable(text: str) -> str:
     """``text`` with every character that could move a cursor or break the line shown escaped."""
     return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def fields(pairs: Mapping[str, object], data: object = None) -> Reply:
+    """A success of ``KEY : VALUE`` lines; ``data`` is the same by lower-case key if not given."""
+    lines = [f"{key} : {_value(value)}" for key, value in pairs.items()]
+    return success(*lines, data=data or {key.lower(): value for key, value in pairs.items()})
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    return "-" if value in ("", None) else str(value)
+
+
+def listed(names: Iterable[str], nothing: str) -> Reply:
+    """A success of one name a line; ``nothing`` where there is none."""
+    rows = list(names)
+    return success(*(rows or [nothing]), data=rows)
+
+
+def when(seconds: int) -> str:
+    """Chain time for people, in UTC; empty for 0, which means: not yet."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}" if seconds else ""
