@@ -25,6 +25,8 @@ class SwciSettings(NodeSettings):
     """Script in the user folder that is run first, where it exists."""
     swci_web_port: int = Field(30306, ge=0, le=65535)
     """Port of the web mode; 0 (ours): any free one."""
+    swci_web_insecure: bool = False
+    """Ours: the web mode speaks plain HTTP and asks for no certificate. For isolated networks."""
 
     swci_run_task_max_wait_time: Minutes | None = None
     """Longest WAIT FOR TASKRUNNER for a RUN_SWARM task, in minutes; default 120."""
