@@ -5,10 +5,9 @@ SWCI's transcript is the story that is told; the run is over when its script is.
 
 import asyncio
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from compose import flow_plan
+from compose import flow_plan, pairs, status
 from compose.flow_folder import FlowFolder
 from compose.output import Output
 from compose.plan import Kind, Planner
@@ -22,6 +21,8 @@ from services.common.sn_client import SnClient
 
 WHEEL_VOLUME = "sl-cli-lib"
 """HPE's name for the volume that build tasks take the client's wheel from."""
+UID_PART = 16
+"""How much of the SL's UID ends the names of a pair's containers, and so of their logs."""
 DIGEST = "Final model digest: "
 """What an ML program's client says at the end of its training, before the digest."""
 
@@ -37,12 +38,12 @@ class Flow(Swarm):
         self, flow: FlowFolder, planner: Planner, folder: RunFolder, client: SnClient,
         output: Output, jobs: Mapping[str, tuple[str, ...]], sn_patience: float,
     ) -> None:  # fmt: skip
+        self._engine = flow_plan.engine(planner)
         super().__init__(planner, folder, client, output, jobs, False, sn_patience)
         self.flow = flow
         self._gone: set[str] = set()
         """SWOPs that were seen to have ended."""
         self._transcript = Transcript(planner.layout.log(flow_plan.SWCI))
-        self._engine = flow_plan.engine(planner)
         self.processes.guard.tell(f"containers {self._engine / 'containers'}")
 
     async def start(self) -> None:
@@ -103,19 +104,17 @@ class Flow(Swarm):
         words = f"python -m compose.local restart {name} --run-dir {shown(self.layout.run)}"
         self.output.say(f"{name} ended ({ended}). Bring it back: {words}")
 
+    def rows(self) -> list[status.Row]:
+        """What is known of each process, those that SWOPs started at the end."""
+        return [*super().rows(), *pairs.rows(self._engine)]
+
     def results(self) -> dict[str, dict[str, Any]]:
-        """How the trainings ended, as the ML programs' logs tell."""
+        """How the last training ended, as its ML programs' logs tell."""
+        view = self.watch.view
+        peers = {peer.uid[:UID_PART] for peer in view.peers} if view is not None else set()
         found: dict[str, dict[str, Any]] = {}
-        for log in pair_logs(self.layout.run):
-            digests = [
-                line for line in log.read_text(errors="replace").splitlines() if DIGEST in line
-            ]
-            if digests:
-                digest = digests[-1].partition(DIGEST)[2].split()[0]
-                found[log.stem] = {"outcome": "completed", "final_digest": digest}
+        for log in pairs.kept_logs(self.layout.run):
+            _, said, after = log.read_text(errors="replace").rpartition(DIGEST)
+            if said and after.split() and log.stem.rpartition("-")[2] in peers:
+                found[log.stem] = {"outcome": "completed", "final_digest": after.split()[0]}
         return found
-
-
-def pair_logs(run: Path) -> list[Path]:
-    """The logs of SLs and ML programs that the SWOPs of a run kept."""
-    return sorted((run / "nodes").glob("swop-*/**/*.log"))

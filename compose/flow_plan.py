@@ -27,10 +27,11 @@ def swop(planner: Planner, index: int, profile: str) -> NodePlan:
         "SN_NODE_IP": LOOPBACK,
         "SN_API_SERVER_PORT": str(planner.ports.sn_api[(index - 1) % planner.request.sns]),
         "SWOP_PROFILE": profile,
-        "SWOP_USR_DIR": str(usr_dir),
+        "USR_DIR": str(usr_dir),
         "SWOP_ENGINE": "process",
         "SWOP_ON_STOP": "stop",
         "SWOP_PROCESS_DIR": str(engine(planner)),
+        "OMP_NUM_THREADS": planner.inherited.get("OMP_NUM_THREADS", "1"),  # for its ML programs
     }
     certificate = planner.layout.certificate(name)
     return planner.service(Kind.SWOP, name, certificate, variables, {})

@@ -24,13 +24,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C in the imports: no traceback
 
-from compose import control, run_folder, status
+from compose import control, pairs, run_folder, status
 from compose.output import JsonOutput, Output, TextOutput
 from compose.plan import REPOSITORY, Request
 from compose.policy import SN_PATIENCE
@@ -130,8 +131,7 @@ def _status(options: argparse.Namespace, _program: tuple[str, ...]) -> int:
 
 def _logs(options: argparse.Namespace, _program: tuple[str, ...]) -> int:
     run_dir = options.run_dir or run_folder.latest()
-    run_folder.read_state(run_dir)
-    logs = {path.stem: path for path in sorted((run_dir / "logs").glob("*.log"))}
+    logs = _log_files(run_dir, run_folder.read_state(run_dir))
     if not options.node:
         for name, path in logs.items():
             print(f"==> {name} ({run_folder.shown(path)})", *last_lines(path, 5), sep="\n")
@@ -143,6 +143,15 @@ def _logs(options: argparse.Namespace, _program: tuple[str, ...]) -> int:
     else:
         print("\n".join(last_lines(logs[options.node], LOG_LINES)))
     return 0
+
+
+def _log_files(run_dir: Path, state: Mapping[str, Any]) -> dict[str, Path]:
+    """The logs of a run by the names of the nodes, those of SWOPs' pairs included."""
+    files = sorted((run_dir / "logs").glob("*.log")) + pairs.kept_logs(run_dir)
+    running = {one["name"]: Path(one["log"]) for one in state["nodes"]}
+    return {path.stem: path for path in files} | {
+        name: path for name, path in running.items() if path.exists()
+    }
 
 
 def _follow(path: Path, run_dir: Path) -> None:

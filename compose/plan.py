@@ -196,6 +196,7 @@ class Planner:
         self.uids = uids
         self.cwd = cwd
         self.services = services
+        self.inherited = inherited
         self._base = {k: v for k, v in inherited.items() if k not in OTHER_SWARMS}
         self._base["PYTHONUNBUFFERED"] = "1"
 

@@ -270,6 +270,10 @@ class Swarm:
         self.output.progress("  ".join(filter(None, (text, self.network.waiting))), now)
         self.save()
 
+    def rows(self) -> list[status.Row]:
+        """What is known of each process."""
+        return [status.row(node) for node in self.processes.nodes.values()]
+
     def save(self) -> None:
         """Bring the state file up to date, and tell what it says where it changed."""
         view = self.watch.view
@@ -279,7 +283,7 @@ class Swarm:
             "sn_apis": list(self.planner.ports.sn_api), "chain": self.network.waiting,
             "program": list(self.request.program), "min_peers": self.request.min_peers,
             "contract": {"name": self.request.contract, **status.summary(view)},
-            "nodes": status.with_view(map(status.row, self.processes.nodes.values()), view),
+            "nodes": status.with_view(self.rows(), view),
         }  # fmt: skip
         if state != self._saved:
             self.folder.write(run_folder.STATE, state)

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from uuid import uuid4
 
 SHARED = Path(os.environ["FAKE_SWARM"])
 
@@ -132,7 +133,7 @@ def sl() -> None:
 def swop() -> None:
     """Needs its profile, and leaves a program's log as SWOP does."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    usr_dir = Path(os.environ["SWOP_USR_DIR"])
+    usr_dir = Path(os.environ["USR_DIR"])
     profile = (usr_dir / os.environ["SWOP_PROFILE"]).read_text()
     say("API-Server is UP!")
     logs = usr_dir / "logs"
@@ -140,8 +141,12 @@ def swop() -> None:
     digest = os.environ.get("FAKE_DIGEST", "ab") * 32
     if digest == "own" * 32:
         digest = os.environ["SWARM_NODE_UID"] * 2
-    for idx, line in enumerate(line for line in profile.splitlines() if "slport" in line):
-        (logs / f"{usr_dir.name}-u-{idx}.log").write_text(f"{line}\nFinal model digest: {digest}\n")
+    for line in profile.splitlines():
+        if "slport" in line:
+            uid = uuid4().hex
+            (SHARED / uid).write_text("defaultbb.cqdb.sml.hpe")
+            log = logs / f"g-t-u-0-{uid[:16]}.log"
+            log.write_text(f"Final model digest: {digest}\n")
     signal.sigwait({signal.SIGTERM})
 
 

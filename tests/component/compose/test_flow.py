@@ -31,8 +31,14 @@ def held(tmp_path):
     return file
 
 
-def test_the_script_runs_to_its_end(launch, tmp_path):
-    flow = launch("swop", "--sns", "3", DIGITS)
+def trains(status):
+    return status.get("event") == "status" and status["contract"]["round"] > 0
+
+
+def test_the_script_runs_to_its_end(launch, tmp_path, held):
+    flow = launch("swop", "--sns", "3", DIGITS, FAKE_SWCI_WAITS=str(held))
+    flow.until(trains)
+    held.unlink()
     result = flow.result()
     assert (result["exit_code"], result["reason"], result["failures"]) == (0, "", {})
     assert len(result["digests"]) == 4
@@ -46,8 +52,11 @@ def test_the_script_runs_to_its_end(launch, tmp_path):
         assert (certs / f"{name}-cert.pem").exists()
 
 
-def test_different_models_fail_the_run(launch):
-    result = launch("swop", DIGITS, FAKE_DIGEST="own").result()
+def test_different_models_fail_the_run(launch, held):
+    flow = launch("swop", DIGITS, FAKE_DIGEST="own", FAKE_SWCI_WAITS=str(held))
+    flow.until(trains)
+    held.unlink()
+    result = flow.result()
     assert (result["exit_code"], result["failures"]) == (1, {})
     assert len(set(result["digests"].values())) == 2
 
