@@ -1,5 +1,7 @@
 """Rows about the containers of a real process engine, and which kept logs are pairs'."""
 
+from pathlib import Path
+
 import pytest
 
 from compose import pairs, status
@@ -44,8 +46,7 @@ async def test_rows(engine, tmp_path):
         assert [line.split()[:3] for line in lines[2:]] == [
             ["g-t-s-0", "SL", "running"], ["g-t-u-0", "ML", "exited"],
         ]  # fmt: skip
-        with open(ml["log"]) as log:
-            assert log.read() == "5\n"
+        assert Path(ml["log"]).read_text() == "5\n"
     finally:
         await engine.remove("g-t-s-0")
     await engine.remove("g-t-u-0")
