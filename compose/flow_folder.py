@@ -1,9 +1,10 @@
 """The files of a flow: copied into the run folder with their placeholders filled in.
 
-    FOLDER/swci/swci-init           script; all of swci/ is SWCI's user folder
-    FOLDER/swop/*.yaml              profiles, one SWOP each, in the order of their names
-    FOLDER/*                        the ML program: goes to <PROJECT>/model
-    FOLDER/user-N/                  data of organisation N, if it has any: goes to <PROJECT>/user-N
+    FOLDER/swci/swci-init        script; all of swci/ is SWCI's user folder
+    FOLDER/swop/*profile.yaml    one SWOP each, in the order of their names; what else is in swop/,
+                                 such as a policy, goes to all of their user folders
+    FOLDER/*                     the ML program: goes to <PROJECT>/model
+    FOLDER/user-N/               data of organisation N, if it has any: goes to <PROJECT>/user-N
 
 The files name what differs from place to place in HPE's manner, such as ``<SWARM-NETWORK>``. How
 many SL/ML pairs there are is told by ``<SL-1-PORT>``, ``<SL-2-PORT>`` and so on in the profiles.
@@ -11,7 +12,7 @@ many SL/ML pairs there are is told by ``<SL-1-PORT>``, ``<SL-2-PORT>`` and so on
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from compose.plan import LOOPBACK, Layout, Ports
 from services.common.errors import ConfigError
 
 SCRIPT = "swci-init"
+PROFILES = "*profile.yaml"
 PLACEHOLDER = re.compile(r"<[A-Z][A-Za-z0-9_-]*>")
 PORT = re.compile(r"<SL-([1-9]\d?)-PORT>")
 MOST_BYTES = 1 << 20
@@ -46,9 +48,9 @@ def read(path: Path) -> FlowFolder:
     script = path / "swci" / SCRIPT
     if not script.is_file():
         raise ConfigError(f"{path} is no flow: it has no swci/{SCRIPT}")
-    profiles = tuple(sorted((path / "swop").glob("*.yaml")))
+    profiles = tuple(sorted((path / "swop").glob(PROFILES)))
     if not profiles:
-        raise ConfigError(f"{path} is no flow: it has no profile swop/*.yaml")
+        raise ConfigError(f"{path} is no flow: it has no swop/{PROFILES}")
     found = [PORT.findall(_text(profile)) for profile in profiles]
     numbers = sorted(int(number) for numbers in found for number in numbers)
     if numbers != list(range(1, len(numbers) + 1)):
@@ -106,20 +108,28 @@ def copy(folder: FlowFolder, layout: Layout, known: Mapping[str, str]) -> None:
         ConfigError: a file is unreadable or has an unknown placeholder.
     """
     try:
-        shutil.copytree(folder.path / "swci", layout.run / "swci")
-        for file in sorted((layout.run / "swci").rglob("*")):
-            if file.is_file():
-                source = folder.path / "swci" / file.relative_to(layout.run / "swci")
-                file.write_text(fill(_text(source), str(source), known))
+        _copy_filled(folder.path / "swci", layout.run / "swci", known)
         for index, profile in enumerate(folder.profiles, start=1):
+            others = {each.name for each in folder.profiles if each != profile}
             usr_dir = layout.node(f"swop-{index}")
-            usr_dir.mkdir(parents=True)
-            (usr_dir / profile.name).write_text(fill(_text(profile), str(profile), known))
+            _copy_filled(folder.path / "swop", usr_dir, known, others)
         shutil.copytree(folder.path, layout.run / "project" / "model", ignore=NOT_COPIED)
         for index in range(1, folder.pairs + 1):
             _copy_data(folder.path / f"user-{index}", layout.run / "project" / f"user-{index}")
     except (OSError, shutil.Error) as exc:
         raise ConfigError(f"cannot copy {folder.path} into {layout.run}: {exc}") from exc
+
+
+def _copy_filled(
+    source: Path, target: Path, known: Mapping[str, str], leave: Collection[str] = ()
+) -> None:
+    """Copy a folder of text files, all of them filled in, but not those named in ``leave``."""
+    target.mkdir(parents=True)
+    for file in sorted(source.rglob("*")):
+        if file.is_file() and file.name not in leave:
+            copied = target / file.relative_to(source)
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            copied.write_text(fill(_text(file), str(file), known))
 
 
 def _copy_data(source: Path, target: Path) -> None:

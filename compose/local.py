@@ -40,7 +40,7 @@ from compose.session import Options, run_session
 from services.common.errors import ConfigError, NotFoundError, SwarmError
 from services.common.ids import DEFAULT_CONTRACT
 
-DOWN_SECONDS = 40.0
+DOWN_SECONDS = 60.0
 """How long `down` lets a swarm stop in order before it kills it."""
 RESTART_SECONDS = 180.0
 """How long `restart` waits for a service to be stopped, started and ready."""
@@ -256,7 +256,7 @@ def _parser() -> argparse.ArgumentParser:
     _pair_options(up, nodes=0)
     _start_options(up)
     swop = commands.add_parser("swop", help="SWOPs and SWCI; ends with SWCI's script")
-    swop.add_argument("folder", type=Path, help="holds swci/swci-init, swop/*.yaml, the program")
+    swop.add_argument("folder", type=Path, help="holds swci/swci-init, swop/*profile.yaml, program")
     _start_options(swop)
     for name, what in (
         ("status", "per node: pid, uid, ports, state, round, leader"),

@@ -69,7 +69,7 @@ READY_LINES: Mapping[Kind, str] = {
     Kind.LICENSE: "License server ready on port:",
     Kind.SN: "Starting SWARM-API-SERVER on port:",
     Kind.SL: "Opening pipes to communicate with user container",
-    Kind.SWOP: "API-Server is UP!",
+    Kind.SWOP: "registered as ",
     Kind.SWCI: "",
 }
 """What a service logs once it serves; SWCI is busy from the start."""

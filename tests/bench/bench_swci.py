@@ -8,6 +8,7 @@ in this process, so that its own start is not counted.
 import argparse
 import asyncio
 import json
+import shutil
 import statistics
 import sys
 import tempfile
@@ -121,9 +122,7 @@ def _flow(folder: Path) -> Path:
     digits = REPOSITORY / "examples" / "digits"
     tasks = folder / "swci" / "taskdefs"
     tasks.mkdir(parents=True)
-    (folder / "swop").mkdir()
-    for profile in (digits / "swop").glob("*.yaml"):
-        (folder / "swop" / profile.name).write_text(profile.read_text())
+    shutil.copytree(digits / "swop", folder / "swop")
     build = "user_env_pyt_build_task.yaml"
     (tasks / build).write_text((digits / "swci" / "taskdefs" / build).read_text())
     (tasks / "bench_task.yaml").write_text(TASK)

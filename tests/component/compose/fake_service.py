@@ -135,7 +135,7 @@ def swop() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     usr_dir = Path(os.environ["USR_DIR"])
     profile = (usr_dir / os.environ["SWOP_PROFILE"]).read_text()
-    say("API-Server is UP!")
+    say(f"registered as {os.environ['SWARM_NODE_UID']} with the SN")
     logs = usr_dir / "logs"
     logs.mkdir(exist_ok=True)
     digest = os.environ.get("FAKE_DIGEST", "ab") * 32

@@ -47,7 +47,12 @@ def test_digits_is_copied_and_filled(tmp_path):
         "model", "user-1", "user-2", "user-3", "user-4",
     ]  # fmt: skip
     assert sorted(path.name for path in (project / "model").iterdir()) == ["data.py", "train.py"]
-    profile = yaml.safe_load((layout.node("swop-2") / "swop2_profile.yaml").read_text())
+    usr_dir = layout.node("swop-2")
+    names = sorted(path.name for path in usr_dir.iterdir())
+    assert names == ["swop2_profile.yaml", "swop_policy.yaml"]
+    policy = yaml.safe_load((usr_dir / "swop_policy.yaml").read_text())
+    assert policy["binds"] == [f"{project}/model"]
+    profile = yaml.safe_load((usr_dir / "swop2_profile.yaml").read_text())
     assert profile["network"] == "default"
     assert profile["apls"]["locator"] == {"host": "127.0.0.1", "port": 5814}
     first = profile["nodes"][0]["slnodedef"]
@@ -84,7 +89,7 @@ def test_comments_keep_what_they_say():
 @pytest.mark.parametrize(
     ("profiles", "words"),
     [
-        ((), "no profile"),
+        ((), r"no swop/\*profile.yaml"),
         (("slport: <SL-2-PORT>",), r"numbers \[2\]"),
         (("slport: <SL-1-PORT>", "slport: <SL-1-PORT>"), r"numbers \[1, 1\]"),
     ],
