@@ -1,6 +1,6 @@
 """Environment lists of tasks and profiles: ``- NAME: value``, block or flow form."""
 
-from services.common.yaml_text import Value
+from services.common.yaml_tree import Value
 
 Env = tuple[tuple[str, str], ...]
 """Names and values, in the order of the file; each name once, with its last value."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from services.common.yaml_schema import Problem
-from services.common.yaml_text import Path, Value
+from services.common.yaml_tree import Path, Value
 
 _PLACEHOLDER = re.compile(r"(?<!<)<(?:[A-Z][A-Za-z0-9]*(?:[-_][A-Za-z0-9]+)+|[A-Z]{3,})>")
 """Capitals or words joined by ``-`` or ``_``; not ``<<EOF>``, ``<stdio.h>``, ``<B>``."""

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from services.common.task_api import TaskType
 from services.common.yaml_fields import Fields
 from services.common.yaml_schema import Problem, shown
-from services.common.yaml_text import Path, Value
+from services.common.yaml_tree import Path, Value
 
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"

@@ -32,7 +32,8 @@ from services.common.task_body import (
 from services.common.task_lines import lines_of
 from services.common.yaml_fields import Fields
 from services.common.yaml_schema import Problem
-from services.common.yaml_text import Document, Path, Value, load
+from services.common.yaml_text import Document, load
+from services.common.yaml_tree import Path, Value
 
 _SCHEMA = yaml_schema.load("services.common", "task.schema.json")
 

@@ -20,7 +20,7 @@ from services.common.task_body import (
     SharedContent,
     TaskBody,
 )
-from services.common.yaml_text import Path, Value
+from services.common.yaml_tree import Path, Value
 
 Lines: TypeAlias = Iterator[tuple[str, Path]]
 """Lines, each with the path of the value that it holds."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from services.common.yaml_text import Value
+from services.common.yaml_tree import Value
 
 
 class Fields:

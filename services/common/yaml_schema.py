@@ -12,7 +12,8 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from services.common.errors import ConfigError
-from services.common.yaml_text import Document, Path, Value
+from services.common.yaml_text import Document
+from services.common.yaml_tree import Path, Value
 
 MOST_PROBLEMS = 20
 """That one message lists."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from services.common.yaml_fields import Fields
 from services.common.yaml_schema import Problem
-from services.common.yaml_text import Path, Value
+from services.common.yaml_tree import Path, Value
 from services.swop.core.engine import ContainerOptions, Gpus
 
 

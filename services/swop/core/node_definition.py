@@ -8,7 +8,7 @@ from services.common.task_body import MountType
 from services.common.task_checks import mount_source
 from services.common.yaml_fields import Fields
 from services.common.yaml_schema import Problem
-from services.common.yaml_text import Path, Value
+from services.common.yaml_tree import Path, Value
 from services.swop.core.container_options import option_problems, options_of
 from services.swop.core.engine import ContainerOptions
 

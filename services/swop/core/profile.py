@@ -15,7 +15,8 @@ from services.common.task_api import DEFAULT_TASKRUNNER
 from services.common.task_checks import nul
 from services.common.yaml_fields import Fields
 from services.common.yaml_schema import Problem
-from services.common.yaml_text import Path, load
+from services.common.yaml_text import load
+from services.common.yaml_tree import Path
 from services.swop.core import node_definition
 from services.swop.core.node_definition import NodeDefinition
 
