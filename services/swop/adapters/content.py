@@ -255,3 +255,8 @@ def clean(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder of ours. Blocks."""
+    shutil.rmtree(folder, ignore_errors=True)

@@ -58,11 +58,12 @@ class ProcessEngine:
         folder: for volumes, images and containers. Several SWOPs may share one.
         address: under which SLs of other hosts reach ours.
         bind: address that our SLs listen on.
+        refused: patterns of variables that no image may set; they would change what runs.
     """
 
-    def __init__(self, folder: Path, address: str, bind: str) -> None:
+    def __init__(self, folder: Path, address: str, bind: str, refused: Sequence[str] = ()) -> None:
         self._volumes, self._containers = folder / "volumes", folder / "containers"
-        self._images = Images(folder / "images")
+        self._images = Images(folder / "images", refused)
         self._folder, self._address, self._bind = folder, address, bind
 
     async def check(self) -> None:
