@@ -15,6 +15,7 @@ from services.common.sn_client import SnClient
 from services.common.task_client import TaskClient
 from services.common.task_definition import TaskDefinition, from_chain
 from services.common.tls import expiry_notice, load_identity
+from services.swop.adapters.docker_self import sl_image
 from services.swop.adapters.process_engine import ProcessEngine
 from services.swop.adapters.state import held_state
 from services.swop.adapters.work import Tools
@@ -118,7 +119,7 @@ async def _tools(
     sn: SnClient,
 ) -> Tools:  # fmt: skip
     own = await engine.own_image()
-    image = settings.swop_sl_image or _sl_image(own)
+    image = sl_image(own, settings.swop_sl_image)
     around = Surroundings(
         swop=uid, sl_image=image, sn=settings.sn(), license=settings.license(),
         user=settings.user(), proxies=settings.proxies(),
@@ -146,23 +147,6 @@ async def _tools(
         keep_containers=settings.swop_keep_containers, grace=settings.swop_stop_grace, task=task,
         had_session=had_session,
     )  # fmt: skip
-
-
-def _sl_image(own: str | None) -> str:
-    """Image of the SL containers: our own with the last part of its repository changed.
-
-    Source: HPE's SWOP, ``registry/org/swop:tag`` -> ``registry/org/sl:tag``.
-
-    Raises:
-        ConfigError: our own is not known.
-    """
-    if own is None:
-        raise ConfigError(
-            "SWOP not able to obtain image of itself: name the SL's image with SWOP_SL_IMAGE"
-        )
-    head, slash, last = own.rpartition("/")
-    _, colon, tag = last.partition(":")
-    return f"{head}{slash}sl{colon}{tag}"
 
 
 async def _had_session(sn: SnClient, peer: NodeId) -> bool:
