@@ -21,6 +21,7 @@ from pathlib import Path
 from services.swop.adapters.process_container import Container
 from services.swop.adapters.process_image import Image, Images, full_tag
 from services.swop.core.engine import (
+    LABEL_SWOP,
     BuildSpec,
     ContainerSpec,
     EngineError,
@@ -58,11 +59,12 @@ class ProcessEngine:
         folder: for volumes, images and containers. Several SWOPs may share one.
         address: under which SLs of other hosts reach ours.
         bind: address that our SLs listen on.
+        refused: patterns of variables that no image may set; they would change what runs.
     """
 
-    def __init__(self, folder: Path, address: str, bind: str) -> None:
+    def __init__(self, folder: Path, address: str, bind: str, refused: Sequence[str] = ()) -> None:
         self._volumes, self._containers = folder / "volumes", folder / "containers"
-        self._images = Images(folder / "images")
+        self._images = Images(folder / "images", refused)
         self._folder, self._address, self._bind = folder, address, bind
 
     async def check(self) -> None:
@@ -83,7 +85,9 @@ class ProcessEngine:
         if spec.context_volume is not None:
             context = self._volume(spec.context_volume)
             if not context.is_dir():
-                raise EngineError(f"the build context, volume {spec.context_volume}, is missing")
+                raise EngineError(
+                    f"volume {spec.context_volume} (build context) is missing on this host"
+                )
         await asyncio.to_thread(self._images.build, spec, context, log)
 
     async def pull(self, spec: PullSpec) -> None:
@@ -108,6 +112,8 @@ class ProcessEngine:
     async def put_files(self, volume: str, folder: Path) -> None:
         """Copy a folder's content into a volume."""
         target = self._volume(volume)
+        if not await self.has_volume(volume):
+            raise EngineError(f"volume {volume} is missing on this host")
         try:
             await asyncio.to_thread(shutil.copytree, folder, target, dirs_exist_ok=True)
         except OSError as exc:
@@ -115,6 +121,14 @@ class ProcessEngine:
 
     async def create(self, spec: ContainerSpec) -> str:
         """Make a container's folder: where its paths are, and what to run."""
+        container = self._container(spec.name)
+        if (there := await asyncio.to_thread(container.found)) is not None:
+            if there.labels.get(LABEL_SWOP) != spec.labels.get(LABEL_SWOP):
+                raise EngineError(
+                    f"the name {spec.name} is taken by a container that is not this SWOP's"
+                )
+            log.warning("removing %s, which was left of an earlier try", spec.name)
+            await self.remove(spec.name)
         return await asyncio.to_thread(self._create, spec)
 
     async def start(self, id: str) -> None:
@@ -165,6 +179,8 @@ class ProcessEngine:
         folder = self._containers / _checked(spec.name)
         image, files = self._image(spec)
         try:
+            if not (folder / "container.json").exists():
+                shutil.rmtree(folder, ignore_errors=True)  # we were killed while we made it
             folder.mkdir(parents=True)
             places, links = self._furnish(folder, spec, image, files)
             start = {
@@ -184,7 +200,9 @@ class ProcessEngine:
             return Image(spec.image), None
         found = self._images.find(spec.image)
         if found is None:
-            raise EngineError(f"image {spec.image} is not here: run the task that builds it first")
+            raise EngineError(
+                f"image {spec.image} is not on this host: run the task that builds it first"
+            )
         return found
 
     def _furnish(
@@ -233,14 +251,14 @@ class ProcessEngine:
             raise EngineError(f"{spec.name}: neither the task nor the image says what to run")
         if words[0] in PYTHONS:
             words[0] = sys.executable
-        return [words[0], *map(places.word, words[1:])]
+        return [words[0], *map(places.text, words[1:])]
 
     def _environment(
         self, spec: ContainerSpec, image: Image, places: Places, folder: Path
     ) -> dict[str, str]:
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         own = {**kept, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(REPOSITORY)}
-        given = {name: places.word(value) for name, value in {**image.env, **spec.env}.items()}
+        given = {name: places.text(value) for name, value in {**image.env, **spec.env}.items()}
         if shared := places.path(SHARED):
             own["SL_WEIGHTS_DIR"] = shared
         if "PYTHONPATH" in given:

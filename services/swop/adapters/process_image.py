@@ -11,8 +11,9 @@ import json
 import posixpath
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
 
@@ -49,10 +50,11 @@ class Images:
 
     Args:
         folder: theirs.
+        refused: patterns of variables that ENV must not set.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, refused: Sequence[str] = ()) -> None:
+        self._folder, self._refused = folder, refused
 
     def find(self, tag: str) -> tuple[Image, Path] | None:
         """Return an image and the folder of its files; None where there is none."""
@@ -77,7 +79,9 @@ class Images:
         place = self._place(spec.tag)
         draft = place.with_name(f"{place.name}.draft")
         shutil.rmtree(draft, ignore_errors=True)
-        build = _Build(full_tag(spec.tag), draft / "files", context, dict(spec.build_args))
+        build = _Build(
+            full_tag(spec.tag), draft / "files", context, dict(spec.build_args), self._refused
+        )
         try:
             build.root.mkdir(parents=True)
             for step in parse(spec.dockerfile):
@@ -101,10 +105,11 @@ class _Build:
     """One build under way."""
 
     def __init__(
-        self, tag: str, root: Path, context: Path | None, arguments: dict[str, str]
-    ) -> None:
+        self, tag: str, root: Path, context: Path | None, arguments: dict[str, str],
+        refused: Sequence[str],
+    ) -> None:  # fmt: skip
         self.image = Image(tag)
-        self.root = root
+        self.root, self._refused = root, refused
         self._context, self._arguments = context, arguments
 
     def do(self, step: Step, log: Callable[[str], None]) -> None:
@@ -114,8 +119,7 @@ class _Build:
             case "COPY" | "ADD":
                 self._copy(step)
             case "ENV":
-                known = self._known()
-                self.image.env |= {k: filled(v, known) for k, v in variables(step).items()}
+                self._set(step)
             case "WORKDIR":
                 self.image.working_dir = self._inside(filled(step.text, self._known()))
             case "ENTRYPOINT":
@@ -126,6 +130,13 @@ class _Build:
                 _check_installed(step, log)
             case _:
                 log("  nothing to do in a process")
+
+    def _set(self, step: Step) -> None:
+        known = self._known()
+        for name, value in variables(step).items():
+            if any(fnmatchcase(name, pattern) for pattern in self._refused):
+                raise EngineError(f"build step {step.line} would set {name}: no policy allows it")
+            self.image.env[name] = filled(value, known)
 
     def _known(self) -> dict[str, str]:
         return {**self._arguments, **self.image.env}
@@ -149,6 +160,9 @@ class _Build:
         self.image.copied.append(place)
 
     def _copy_one(self, source: Path, target: Path) -> None:
+        links = source.is_symlink() or any(each.is_symlink() for each in source.rglob("*"))
+        if links:
+            raise EngineError(f"{source.name}: symbolic links are not copied")
         if source.is_dir():  # a folder's content is copied, not the folder
             shutil.copytree(source, target.parent, symlinks=True, dirs_exist_ok=True)
             return

@@ -70,8 +70,9 @@ class Agent:
         self._swept = False
         self._listening = False
         self._under_way: set[ev.Command] = set()
-        self._declined: tuple[object, ...] = ()
-        """What the run looked like when the contract did not want us."""
+        self._cursor = ""
+        self._declined = "none"
+        """Cursor of the view in which the contract did not want us; a change may change that."""
 
     def handle(self, event: ev.Event) -> list[ev.Command]:
         """Take an event.
@@ -80,8 +81,8 @@ class Agent:
             What to do now; each command ends in `Done` or `Refused`.
         """
         match event:
-            case ev.RunnerSeen(view):
-                self._see(view)
+            case ev.RunnerSeen(view, cursor):
+                self._see(view, cursor)
             case ev.Done(command):
                 self._under_way.discard(command)
                 self._done(command)
@@ -99,10 +100,10 @@ class Agent:
 
     # --- what happened
 
-    def _see(self, view: TaskRunnerView) -> None:
+    def _see(self, view: TaskRunnerView, cursor: str) -> None:
         if self._view is not None and view.run < self._view.run:
             return  # from an SN that is behind
-        self._view = view
+        self._view, self._cursor = view, cursor
         mine = self._mine(view)
         self._listening = mine is not None and mine.listening and mine.nodes == self.nodes
         if mine is None or not mine.enrolled or not mine.peers or view.type is None:
@@ -139,7 +140,7 @@ class Agent:
         job = self.job
         match command:
             case ev.Enrol():
-                self._declined = self._situation()
+                self._declined = self._cursor
                 if job is not None and not job.enrolled:
                     self.job = None
             case ev.Report(run, peer, _) if job is not None and job.run == run:
@@ -154,7 +155,7 @@ class Agent:
         if view is None:
             return []
         if not self._swept:
-            return [ev.Sweep(0 if view.state is RunnerState.IDLE else view.run)]
+            return [ev.Sweep(self.job.run if self.job is not None else 0)]
         if job is not None and (view.run != job.run or view.state is RunnerState.IDLE):
             return [ev.Drop(job.run)]  # it was reset
         if not self._listening:
@@ -164,7 +165,7 @@ class Agent:
         return [*self._again(job, view), *self._go_on(job, view)] if job.enrolled else []
 
     def _begin(self, view: TaskRunnerView) -> Sequence[ev.Command]:
-        if view.type is None or not self._may_enrol(view) or self._declined == self._situation():
+        if view.type is None or not self._may_enrol(view) or self._declined == self._cursor:
             return []
         count = self.nodes if view.type is TaskType.RUN_SWARM else 0
         peers = [self._mint() for _ in range(count)] or [self.me]
@@ -185,7 +186,7 @@ class Agent:
         """Enrol once more: because we were taken for lost, or a TARGET asks for a retry."""
         mine = self._mine(view)
         enrolling = any(isinstance(each, ev.Enrol) for each in self._under_way)
-        if mine is None or enrolling or self._declined == self._situation():
+        if mine is None or enrolling or self._declined == self._cursor:
             return []
         lost = {p.uid for p in mine.peers if _is_lost(p.state, p.description)}
         if any(peer in lost and peer not in job.outcomes for peer in job.peers):
@@ -219,13 +220,6 @@ class Agent:
 
     def _mine(self, view: TaskRunnerView) -> SwopView | None:
         return next((swop for swop in view.swops if swop.uid == self.me), None)
-
-    def _situation(self) -> tuple[object, ...]:
-        """All of the run that decides whether the contract wants us."""
-        view = self._view
-        assert view is not None
-        counts = view.active, view.completed, view.failed
-        return view.run, view.state, view.needed, tuple(view.targets), counts, view.updated
 
 
 def _adopted(view: TaskRunnerView, kind: TaskType, mine: SwopView) -> Job:

@@ -79,7 +79,7 @@ class Sweep:
     """Remove what a SWOP before us, under our uid, left of other runs."""
 
     keep: int
-    """The present run."""
+    """The present run, if we are enrolled in it; 0: of none."""
 
 
 Command = Listen | Enrol | Start | Report | Clear | Drop | Sweep
@@ -93,6 +93,8 @@ class RunnerSeen:
     """The taskrunner as it is now."""
 
     view: TaskRunnerView
+    cursor: str
+    """Names this state: another one after any change."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Paths of a container, found on the host: what the process engine has instead of mounts."""
 
 import posixpath
+import re
 from collections.abc import Mapping
 
 PYTHONS = frozenset(
@@ -21,6 +22,8 @@ class Places:
     def __init__(self, places: Mapping[str, str]) -> None:
         cleaned = {posixpath.normpath(target): source for target, source in places.items()}
         self._places = sorted(cleaned.items(), key=lambda each: len(each[0]), reverse=True)
+        names = "|".join(re.escape(target) for target, _ in self._places)
+        self._inside = re.compile(rf"(?<![\w./~-])(?:{names})(?![\w.-])") if names else None
 
     def path(self, inside: str) -> str | None:
         """Where a path of the container is on the host; None: in none of the folders."""
@@ -33,22 +36,12 @@ class Places:
                 return posixpath.join(source, path[len(inner) :])
         return None
 
-    def word(self, word: str) -> str:
+    def text(self, text: str) -> str:
         """Translate a word of a command, or the value of a variable.
 
-        It is a path of one of the folders, a list of such paths with colons, or
-        ``--option=path``; anything else stays as it is. A slash at the end stays, too.
+        Every path of one of the folders in it is: alone, after ``--option=``, in a list with
+        colons, in a shell's script.
         """
-        option, equals, value = word.partition("=")
-        if equals and option.startswith("-"):
-            return f"{option}={self._list(value)}"
-        return self._list(word)
-
-    def _list(self, words: str) -> str:
-        return ":".join(map(self._one, words.split(":")))
-
-    def _one(self, word: str) -> str:
-        found = self.path(word) if word.startswith("/") else None
-        if found is None:
-            return word
-        return f"{found}/" if word.endswith("/") and not found.endswith("/") else found
+        if self._inside is None:
+            return text
+        return self._inside.sub(lambda found: self.path(found[0]) or found[0], text)
