@@ -27,7 +27,7 @@ def read_answer(body: bytes) -> list[str]:
     """
     try:
         told = json.loads(body)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise CommandError(f"{NO_ANSWER}: the answer is not JSON") from exc
     if not told:
         raise CommandError(NO_OUTPUT)

@@ -160,11 +160,6 @@ async def test_without_a_good_certificate_nothing_is_executed(world, bad):
     assert world.commands.arrived == []
 
 
-async def test_plain_http_is_not_spoken_by_default(world):
-    assert await world.run("list nodes", world.plain()) == []
-    assert world.commands.arrived == []
-
-
 @pytest.mark.parametrize("path", ["/exec?cmd=pwd", "/uploadTaskDef"])
 async def test_pages_in_a_browser_may_not_call(world, path):
     for origin in (f"https://127.0.0.1:{world.port}", "https://example.org", "null"):
@@ -291,7 +286,7 @@ async def test_the_ready_line_names_the_port(tmp_path, caplog):
 
 
 async def test_only_the_first_words_of_a_command_are_logged(world, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "swarm.swci")
     await world.run("set context env NAME secret-value")
     assert "set context env NAME" in caplog.text
     assert "secret-value" not in caplog.text

@@ -114,7 +114,7 @@ def settings_of(pki, **more):
     return SwciSettings(
         swarm_id_key=Path(files["SWARM_ID_KEY"]), swarm_id_cert=Path(files["SWARM_ID_CERT"]),
         swarm_id_capath=Path(files["SWARM_ID_CAPATH"]), swarm_bind_ip="127.0.0.1",
-        swci_web_port=0, **more,
+        **{"swci_web_port": 0} | more,
     )  # fmt: skip
 
 
