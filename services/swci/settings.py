@@ -41,8 +41,8 @@ class SwciSettings(NodeSettings):
     """Ours: where the prompt keeps its history; ``~/.swci_history`` where it is not set."""
     swci_wait_retry_seconds: float = Field(5.0, gt=0, le=60)
     """Ours: pause between two tries of WAIT FOR IP and WAIT FOR SERVICE (HPE: 5 s)."""
-    swci_log_level: str = "WARNING"
-    """Ours: DEBUG, INFO, WARNING or ERROR; lower than WARNING disturbs the prompt."""
+    swci_log_level: str = ""
+    """Ours: DEBUG, INFO, WARNING or ERROR; where it is not set WARNING, in the web mode INFO."""
 
     def run_minutes(self) -> float:
         """Longest wait for a RUN_SWARM task, in minutes."""
