@@ -1,6 +1,7 @@
 """How SWCI reaches SNs, and finds out why it cannot."""
 
 import asyncio
+import os
 import socket
 import ssl
 from dataclasses import dataclass
@@ -200,4 +201,6 @@ def _refused_text(text: str) -> Trouble | None:
 
 
 def _words(exc: OSError | UnicodeError) -> str:
-    return (exc.strerror if isinstance(exc, OSError) else "") or str(exc) or type(exc).__name__
+    code = exc.errno if isinstance(exc, OSError) else None
+    is_gai = isinstance(exc, socket.gaierror)
+    return os.strerror(code) if code and not is_gai else str(exc) or type(exc).__name__

@@ -4,7 +4,7 @@ import asyncio
 
 from services.common.errors import NotFoundError
 from services.common.sn_api import ContractSummary
-from services.swci.adapters.session import Session, Talk, learn_sns
+from services.swci.adapters.session import Session, Talk, learn_sns, naming
 from services.swci.core import commands as c
 from services.swci.core import shown_swarm as shown
 from services.swci.core.reply import Reply, listed, success
@@ -14,7 +14,9 @@ REASON = "SWCI: RESET CONTRACT"
 
 async def create(session: Session, command: c.CreateContract, _talk: Talk) -> Reply:
     """CREATE CONTRACT name."""
-    await session.sn.create_contract(command.name)
+    sn = session.sn
+    with naming("training contract", command.name):
+        await sn.create_contract(command.name)
     return success(f"CONTRACT CREATED : {command.name}", data={"contract": command.name})
 
 

@@ -1,12 +1,13 @@
 """What one operator session knows: its contexts, its folder, its switches."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from uuid import uuid4
 
-from services.common.errors import ConfigError, NotFoundError
+from services.common.errors import ConfigError, NotFoundError, ProtocolError
 from services.common.ids import NodeKind
 from services.common.sn_api import NodeInfo
 from services.common.sn_client import SnClient
@@ -16,6 +17,7 @@ from services.swci.core.reply import printable
 from services.swci.settings import SwciSettings
 
 MARK = "#"
+TAKEN = "name-taken"
 
 Progress = Callable[[str], None]
 """Is told lines while a command still runs (they are not in its reply again), and ``#`` once in a
@@ -118,6 +120,17 @@ def learn_sns(sn: SnClient, nodes: list[NodeInfo]) -> None:
         for node in nodes
         if node.kind is NodeKind.SN and node.alive and node.endpoint not in sn.sns
     )
+
+
+@contextmanager
+def naming(what: str, name: str) -> Iterator[None]:
+    """Say it in a sentence where the name of a new thing is taken: contracts answer the name."""
+    try:
+        yield
+    except ProtocolError as exc:
+        if exc.code != TAKEN:
+            raise
+        raise ProtocolError(f"{what} {name} exists already: choose another name", TAKEN) from exc
 
 
 def new_request() -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from services.common.errors import ConfigError, SwarmError
 from services.common.task_api import LINES_AT_ONCE, BodyLines, TaskHeader, TaskType
 from services.common.task_definition import body_lines, from_chain, parse
-from services.swci.adapters.session import Session, Talk, new_request
+from services.swci.adapters.session import Session, Talk, naming, new_request
 from services.swci.core import commands as c
 from services.swci.core import shown_tasks as shown
 from services.swci.core.reply import Reply, listed, success
@@ -72,7 +72,8 @@ async def _register(
     header = TaskHeader(
         name=name, type=kind, author=author, prereq=prereq, outcome=outcome, request=new_request()
     )
-    await session.swarm.tasks.create_task(header)
+    with naming("task", name):
+        await session.swarm.tasks.create_task(header)
 
 
 async def _delete_quietly(session: Session, name: str) -> str:

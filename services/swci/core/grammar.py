@@ -16,6 +16,7 @@ from services.swci.core.table import COMMANDS, Entry, Form, Part
 
 LONGEST_LINE = 4096
 """Characters of a line; longer ones are refused."""
+END = "the end of the line"
 _SHOWN = 60
 """Characters of a wrong word that an error repeats."""
 _NAMES = [entry.name for entry in COMMANDS]
@@ -84,6 +85,8 @@ def _match(form: Form, text: str, words: list[Word]) -> Command | _Miss:
             return form.make(**values)
         if miss.at > farthest.at:
             farthest = miss
+        elif miss.at == farthest.at and miss.expected not in (farthest.expected, END):
+            farthest = _Miss(miss.at, f"{farthest.expected} or {miss.expected}")
     return farthest
 
 
@@ -113,7 +116,7 @@ def _read(
             values[part.word] = part.argument.read(words[at].text)
         except NotThisError as exc:
             return _Miss(at, f"{part} ({exc})")
-    return _Miss(len(parts), "the end of the line") if len(words) > len(parts) else None
+    return _Miss(len(parts), END) if len(words) > len(parts) else None
 
 
 def _rest(text: str, words: list[Word], at: int) -> str:
