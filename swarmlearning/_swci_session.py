@@ -121,5 +121,5 @@ class Session:
 
     def _failed(self, error: str) -> list[str]:
         self._error = error
-        self.logger.error(error)
+        self.logger.error(error.removeprefix("ERROR : "))
         return []

@@ -357,7 +357,7 @@ def test_without_a_logger_console_and_file(server, tmp_path, monkeypatch, capsys
     with sw.Swci("127.0.0.1", server.port) as s:
         s.pwd()
         said = (tmp_path / "swci-web.log").read_text()
-    assert "ERROR : ERROR : 100% wrong" in said
+    assert "swarmlearning.swci : ERROR : 100% wrong" in said
     assert "plain HTTP" in said
     assert "100% wrong" in capsys.readouterr().err
 
@@ -375,7 +375,7 @@ def test_a_logger_of_ones_own(server, tmp_path, monkeypatch, caplog):
     server.says("pwd", ["ERROR : no"])
     with sw.Swci("127.0.0.1", server.port, logger=logging.getLogger("mine")) as s:
         s.pwd()
-    assert ("mine", logging.ERROR, "ERROR : no") in caplog.record_tuples
+    assert ("mine", logging.ERROR, "no") in caplog.record_tuples
     assert list(tmp_path.iterdir()) == []
 
 
