@@ -38,13 +38,15 @@ class Flow(Swarm):
         self, flow: FlowFolder, planner: Planner, folder: RunFolder, client: SnClient,
         output: Output, jobs: Mapping[str, tuple[str, ...]], sn_patience: float,
     ) -> None:  # fmt: skip
-        self._engine = flow_plan.engine(planner)
+        swops = range(1, len(flow.profiles) + 1)
+        self._engines = [flow_plan.engine(planner, index) for index in swops]
         super().__init__(planner, folder, client, output, jobs, False, sn_patience)
         self.flow = flow
         self._gone: set[str] = set()
         """SWOPs that were seen to have ended."""
         self._transcript = Transcript(planner.layout.log(flow_plan.SWCI))
-        self.processes.guard.tell(f"containers {self._engine / 'containers'}")
+        for engine in self._engines:
+            self.processes.guard.tell(f"containers {engine / 'containers'}")
 
     async def start(self) -> None:
         """Start the license server, the SNs, the SWOPs and SWCI, each kind ready before the next.
@@ -52,7 +54,8 @@ class Flow(Swarm):
         Raises:
             RemoteError: one of them ended or is not ready in time.
         """
-        await asyncio.to_thread(make_wheel, self._engine / "volumes" / WHEEL_VOLUME)
+        for engine in self._engines:
+            await asyncio.to_thread(make_wheel, engine / "volumes" / WHEEL_VOLUME)
         await super().start()
         profiles = enumerate(self.flow.profiles, start=1)
         swops = [
@@ -104,9 +107,13 @@ class Flow(Swarm):
         words = f"python -m compose.local restart {name} --run-dir {shown(self.layout.run)}"
         self.output.say(f"{name} ended ({ended}). Bring it back: {words}")
 
+    def names(self) -> dict[str, str]:
+        """What nodes are called, by UID; SLs by the group and the index of their SWOP's profile."""
+        return super().names() | pairs.names(pairs.rows(self._engines))
+
     def rows(self) -> list[status.Row]:
         """What is known of each process, those that SWOPs started at the end."""
-        return [*super().rows(), *pairs.rows(self._engine)]
+        return [*super().rows(), *pairs.rows(self._engines)]
 
     def results(self) -> dict[str, dict[str, Any]]:
         """How the last training ended, as its ML programs' logs tell."""

@@ -8,9 +8,9 @@ from compose.plan import LOOPBACK, Kind, NodePlan, Planner
 SWCI = "swci-1"
 
 
-def engine(planner: Planner) -> Path:
-    """Folder of all the SWOPs' process engines: volumes, images, containers."""
-    return planner.layout.scratch / "engine"
+def engine(planner: Planner, index: int) -> Path:
+    """Folder of a SWOP's process engine: volumes, images, containers."""
+    return planner.layout.scratch / f"swop-{index}"
 
 
 def swop(planner: Planner, index: int, profile: str) -> NodePlan:
@@ -30,7 +30,7 @@ def swop(planner: Planner, index: int, profile: str) -> NodePlan:
         "USR_DIR": str(usr_dir),
         "SWOP_ENGINE": "process",
         "SWOP_ON_STOP": "stop",
-        "SWOP_PROCESS_DIR": str(engine(planner)),
+        "SWOP_PROCESS_DIR": str(engine(planner, index)),
         "OMP_NUM_THREADS": planner.inherited.get("OMP_NUM_THREADS", "1"),  # for its ML programs
     }
     certificate = planner.layout.certificate(name)

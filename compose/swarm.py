@@ -265,10 +265,14 @@ class Swarm:
         now, view = time.monotonic(), self.watch.view
         if view is not None:
             self._pace.add(now, view)
-        names = {uid: name for name, uid in self.planner.uids.items()}
+        names = self.names()
         text = progress.describe(view, names, self._pace, now - self._started)
         self.output.progress("  ".join(filter(None, (text, self.network.waiting))), now)
         self.save()
+
+    def names(self) -> dict[str, str]:
+        """What nodes are called, by UID."""
+        return {uid: name for name, uid in self.planner.uids.items()}
 
     def rows(self) -> list[status.Row]:
         """What is known of each process."""

@@ -25,11 +25,11 @@ def spec(role, name, program):
 
 
 async def test_rows(engine, tmp_path):
-    assert pairs.rows(tmp_path / "nothing") == []
+    assert pairs.rows([tmp_path / "nothing"]) == []
     await engine.start(await engine.create(spec(Role.SL, "g-t-s-0", "import time; time.sleep(99)")))
     await engine.start(await engine.create(spec(Role.ML, "g-t-u-0", "print(5); exit(3)")))
     assert await engine.wait("g-t-u-0") == 3
-    sl, ml = pairs.rows(tmp_path / "engine")
+    sl, ml = pairs.rows([tmp_path / "engine"])
     try:
         assert (sl["name"], sl["kind"], sl["state"], sl["uid"]) == (
             "g-t-s-0",
@@ -39,6 +39,7 @@ async def test_rows(engine, tmp_path):
         )
         assert (sl["exit_code"], ml["exit_code"]) == (None, 3)
         assert (ml["kind"], ml["state"], ml["uid"]) == ("ML", "exited", "")
+        assert pairs.names([sl, ml]) == {PEER: "g-0"}
         lines = status.table(
             {"run_dir": "/r", "state": "running", "nodes": [sl, ml],
              "contract": {"name": "c", "phase": "", "waiting_for": ""}}
@@ -50,7 +51,7 @@ async def test_rows(engine, tmp_path):
     finally:
         await engine.remove("g-t-s-0")
     await engine.remove("g-t-u-0")
-    assert pairs.rows(tmp_path / "engine") == []
+    assert pairs.rows([tmp_path / "engine"]) == []
 
 
 def test_kept_logs(tmp_path):
