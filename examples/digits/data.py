@@ -5,6 +5,8 @@ Five organisations of 288 images each: 144 of each of two digits, and none of th
 organisations, some hold more digits.
 """
 
+import re
+
 import numpy as np
 from sklearn.datasets import load_digits
 
@@ -15,6 +17,12 @@ SEED = 0
 BRIGHTNESS, CONTRAST = 5.0, 3.0
 """Pixels are 0 to 16, mostly dark. These constants centre and scale them; they come from nobody's
 data, so that there is nothing to share."""
+
+
+def number_of(name):
+    """The number at the end of an organisation's name, such as user-3; None where there is none."""
+    found = re.search(r"\d+$", name)
+    return int(found[0]) if found else None
 
 
 def classes_of(node, organisations=ORGANISATIONS):

@@ -10,7 +10,6 @@ where `--node` is not given, its number from the end of NODE_ID, such as user-3.
 import argparse
 import json
 import os
-import re
 from pathlib import Path
 
 import data
@@ -70,18 +69,12 @@ def train(model, own, test, seed, swarm=None):
     return curve
 
 
-def number_of(name):
-    """The number at the end of a node's name; None where there is none."""
-    found = re.search(r"\d+$", name)
-    return int(found[0]) if found else None
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--node", type=int, help="from 1; 0: all the data; default: as in NODE_ID")
     parser.add_argument("--organisations", type=int, default=data.ORGANISATIONS, help="default 5")
     given = parser.parse_args()
-    node = number_of(os.environ.get("NODE_ID", "")) if given.node is None else given.node
+    node = data.number_of(os.environ.get("NODE_ID", "")) if given.node is None else given.node
     if node is None or not 0 <= node <= given.organisations:
         parser.error(f"which node? Give --node 0 to {given.organisations}, or NODE_ID=user-1")
     torch.set_num_threads(1)

@@ -180,7 +180,8 @@ async def measure(*, quick: bool) -> dict[str, Any]:
     programs = await first_programs(2 if quick else 10)
     print(f"{'seconds':52}{'median':>9}{'p95':>9}   target")
     for line, seconds in commands.items():
-        _row(f"{line}, {NODES} nodes", seconds, ANSWER_S)
+        command = line.removesuffix(DEFAULT_CONTRACT).removesuffix(DEFAULT_TASKRUNNER)
+        _row(f"{command.strip()}, {NODES} nodes", seconds, ANSWER_S)
     _row("ASSIGN TASK to the first ML program", [each for each, _ in programs], FIRST_ML_S)
     _row("ASSIGN TASK to the last of four ML programs", [each for _, each in programs], None)
     return {"commands": commands, "programs": programs}
