@@ -4,6 +4,8 @@ Nothing here sleeps to synchronise: tests wait for what the taskrunner shows, wi
 """
 
 import asyncio
+import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -104,10 +106,28 @@ class Swop:
         """Kill it and what it started."""
         self.kill()
         for folder in self.containers():
-            for name in ("shim.json",):
-                text = (folder / name).read_text() if (folder / name).exists() else ""
-                for word in text.replace("}", "").split(":")[1:]:
-                    subprocess.run(["kill", "-USR1", word.strip()], stderr=subprocess.DEVNULL)
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                os.kill(self.shim(folder), signal.SIGUSR1)
+
+    def shim(self, folder: Path) -> int:
+        """Process id of a container's shim."""
+        return int(json.loads((folder / "shim.json").read_text())["pid"])
+
+    def program(self, role: str, idx: int = 0) -> int:
+        """Process id of the program of a container; ``u`` or ``s``."""
+        [folder] = [each for each in self.containers() if f"-{role}-{idx}-" in each.name]
+        shim = self.shim(folder)
+        return int(Path(f"/proc/{shim}/task/{shim}/children").read_text().split()[0])
+
+    async def programs(self, count: int) -> None:
+        """Wait until that many containers have a program that runs."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                if len([self.program(*_role(each)) for each in self.containers()]) == count:
+                    return
+            assert time.monotonic() < deadline, (self.containers(), self.said())
+            await asyncio.sleep(0.05)
 
     def containers(self) -> list[Path]:
         """Folders of its containers."""
@@ -137,6 +157,12 @@ class Swop:
     def said(self) -> str:
         """Its log."""
         return self.log.read_text()
+
+
+def _role(folder: Path) -> tuple[str, int]:
+    """Role and index in a container's name."""
+    *_, role, idx, _ = folder.name.split("-")
+    return role, int(idx)
 
 
 class Stand:
