@@ -6,6 +6,7 @@ import uuid
 from services.common import sn_api
 from services.common import task_api as api
 from services.common.ids import NodeId, NodeKind
+from services.common.sn_client import SnClient
 from services.common.task_client import TaskClient
 from tests.component.sn.conftest import PATIENCE, RunningSn, Swarm
 
@@ -53,10 +54,12 @@ class Operator:
 
 
 class Swop:
-    """A registered SWOP."""
+    """A registered SWOP; ``client`` may be another one's, whose certificate it shares then."""
 
-    def __init__(self, swarm: Swarm, sn: RunningSn, name: str, certificate: str = "1") -> None:
-        self.sn = swarm.client(sn, certificate, NodeKind.SWOP)
+    def __init__(
+        self, swarm: Swarm, sn: RunningSn, name: str, client: SnClient | None = None
+    ) -> None:
+        self.sn = client or swarm.client(sn, kind=NodeKind.SWOP)
         self.client = TaskClient(self.sn)
         self.uid = NodeId(uuid.uuid5(uuid.NAMESPACE_DNS, f"swop-{name}").hex)
         self.me = sn_api.NodeRegistration(
