@@ -15,7 +15,7 @@ from services.common.task_body import (
     RunSwarm,
 )
 from services.common.task_definition import TaskDefinition
-from services.swop.core.dockerfile import images_of
+from services.swop.core.dockerfile_images import images_of
 from services.swop.core.engine import ContainerSpec, MountKind, Role
 from services.swop.core.host_paths import gives_power, is_below, overlap
 from services.swop.core.policy import Policy
@@ -163,15 +163,17 @@ def _bind(policy: Policy, profile: Profile, source: str, field: str) -> Iterator
 
 
 def _volume(policy: Policy, profile: Profile, name: str, field: str) -> Iterator[str]:
+    """Yield why this volume is refused. SWARMCONTENT adds a node's index to its name."""
+    names = {name, *(f"{name}-{node.idx}" for node in profile.nodes)}
     identity = {
         each.src
         for node in profile.nodes
         for each in node.identity
         if each.mtype is MountType.VOLUME
     }
-    if name in identity:
+    if names & identity:
         yield f"{field} names the volume {name}, which holds a node's key or certificate; {_NOBODY}"
-    elif fnmatchcase(name, _OWN_VOLUMES):
+    elif any(fnmatchcase(each, _OWN_VOLUMES) for each in names):
         yield f"{field} names the volume {name}, in which an SL talks to its ML; {_NOBODY}"
     elif not _fits(name, policy.volumes):
         yield f"{field} names the volume {name}; volumes of the policy would allow it"
