@@ -1,7 +1,7 @@
 """Paths of the host, compared as they are written.
 
-Whether a folder is a symbolic link to somewhere else only an engine can find out; it must resolve
-links before it mounts.
+Whether a folder is a symbolic link to somewhere else cannot be seen here, nor by a SWOP that runs
+in a container. So a folder is allowed by its exact path, as long as the list does not say ``/*``.
 """
 
 from collections.abc import Iterable
@@ -29,6 +29,13 @@ def _is_in(path: str, folder: str) -> bool:
 def is_below(path: str, folders: Iterable[str]) -> bool:
     """Whether an absolute path is one of these folders or lies in one."""
     return path.startswith("/") and any(_is_in(path, folder) for folder in folders)
+
+
+def is_listed(path: str, entries: Iterable[str]) -> bool:
+    """Whether an absolute path is one of these folders, or lies in a folder listed with ``/*``."""
+    below = [entry[:-2] or "/" for entry in entries if entry.endswith("/*")]
+    exact = {_plain(entry) for entry in entries}
+    return is_below(path, below) or (path.startswith("/") and _plain(path) in exact)
 
 
 def overlap(one: str, other: str) -> bool:

@@ -17,7 +17,7 @@ from services.common.task_body import (
 from services.common.task_definition import TaskDefinition
 from services.swop.core.dockerfile_images import images_of
 from services.swop.core.engine import ContainerSpec, MountKind, Role
-from services.swop.core.host_paths import gives_power, is_below, overlap
+from services.swop.core.host_paths import gives_power, is_below, is_listed, overlap
 from services.swop.core.policy import Policy
 from services.swop.core.profile import Profile
 
@@ -158,7 +158,7 @@ def _bind(policy: Policy, profile: Profile, source: str, field: str) -> Iterator
         yield f"{ask}, which gives power over it; {_NOBODY}"
     elif any(overlap(source, each) for each in identity):
         yield f"{ask}, where the profile has a node's key or certificate; {_NOBODY}"
-    elif not is_below(source, policy.binds):
+    elif not is_listed(source, policy.binds):
         yield f"{ask}; binds of the policy would allow it"
 
 
