@@ -5,6 +5,7 @@ but no ``&`` or ``+``. So everything behind ``cmd=`` is the command, apart from 
 """
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 from urllib.parse import unquote
 
@@ -81,4 +82,15 @@ def content(reply: Reply) -> list[str]:
 
 def answer(reply: Reply, *, with_data: bool) -> dict[str, Any]:
     """The JSON object that ``/exec`` answers."""
-    return {"CONTENT": content(reply)} | ({"DATA": reply.data} if with_data else {})
+    return {"CONTENT": content(reply)} | ({"DATA": _jsonable(reply.data)} if with_data else {})
+
+
+def _jsonable(value: Any) -> Any:  # noqa: ANN401 - data of any command
+    """The same in JSON's types; a number that is not finite (a loss may be) becomes null."""
+    if isinstance(value, dict):
+        return {str(key): _jsonable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(inner) for inner in value]
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)

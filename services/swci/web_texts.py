@@ -11,12 +11,14 @@ INSECURE = (
     "host reach the port (SWARM_BIND_IP=127.0.0.1)"
 )
 
-ABOUT = """Every command of SWCI over HTTPS, for programs. `swarmlearning.swci.Swci` is a client.
+ABOUT = """Every command of SWCI over HTTPS, for programs. swarmlearning.swci.Swci is a client.
 
 Connections need a client certificate of role SWCI that a CA of this swarm signed (mutual TLS).
+Certificates name roles, not hosts; so curl is told which host plays SWCI-1:
 
-    curl --cert swci-1-cert.pem --key swci-1-key.pem --cacert ca.pem -X POST \\
-         'https://HOST:30306/exec?cmd=list%20nodes'
+    curl --cert swci-2-cert.pem --key swci-2-key.pem --cacert ca-cert.pem \\
+         --connect-to SWCI-1:30306:HOST:30306 \\
+         -X POST 'https://SWCI-1:30306/exec?cmd=list%20nodes'
 
 All clients share one interpreter: its current folder (cd), its contexts and the active one.
 Requests run side by side. Commands that change what is shared wait for each other; a SLEEP or

@@ -1,7 +1,5 @@
 """Commands about nodes and training contracts."""
 
-import asyncio
-
 from services.common.errors import NotFoundError
 from services.common.sn_api import ContractSummary
 from services.swci.adapters.session import Session, Talk, learn_sns, naming
@@ -28,14 +26,12 @@ async def info(session: Session, command: c.GetContractInfo, _talk: Talk) -> Rep
 async def status(session: Session, command: c.GetContractStatus, _talk: Talk) -> Reply:
     """GET CONTRACT STATUS name."""
     sn = session.sn
-    state, summaries = await asyncio.gather(sn.state(command.contract), sn.contracts())
-    merged, last = state.view.merged, 0
-    if merged is not None:
-        view = state.view
+    view, last = (await sn.state(command.contract)).view, 0
+    if (merged := view.merged) is not None:
         page = await sn.rounds_page(view.name, merged.round - 1, view.generation, 1)
         last = page.rounds[-1].time if page.rounds else 0
-    created = _of(summaries, command.contract).created
-    return shown.contract_status(state.view, created, last)
+    created = _of(await sn.contracts(), command.contract).created
+    return shown.contract_status(view, created, last)
 
 
 def _of(summaries: list[ContractSummary], name: str) -> ContractSummary:

@@ -9,7 +9,7 @@ from enum import Enum, auto
 ERROR = "ERROR : "
 """How the first line of every failure starts; HPE's ``swci.py`` looks for ``ERROR`` and a blank."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class Layout(Enum):

@@ -53,8 +53,9 @@ class Policy:
     images: tuple[str, ...] = ("*",)
     """Images that tasks run, build, build from and pull; without a tag ``:latest`` is meant."""
     binds: tuple[str, ...] = ()
-    """Folders of the host that a task's SharedContent may bind, with what lies below. What the
-    profile mounts itself (identity, privatedata) needs no permission."""
+    """Folders of the host that a task's SharedContent may bind; ``folder/*``: with all below,
+    which trusts whoever can make symbolic links there. What the profile mounts itself (identity,
+    privatedata) needs no permission."""
     volumes: tuple[str, ...] = ("*",)
     """Named volumes that tasks mount, fill and build from."""
     builds: bool = True

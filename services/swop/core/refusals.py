@@ -1,13 +1,7 @@
-"""Holds tasks and containers against the policy.
+"""Holds tasks and containers against the policy."""
 
-Paths are compared as they are written. Whether a folder of the host is a symbolic link to
-somewhere else only the engine can find out; it must resolve links before it mounts.
-"""
-
-import re
 from collections.abc import Collection, Iterable, Iterator
 from fnmatch import fnmatchcase
-from posixpath import normpath
 from typing import assert_never
 from urllib.parse import unquote, urlsplit
 
@@ -21,26 +15,14 @@ from services.common.task_body import (
     RunSwarm,
 )
 from services.common.task_definition import TaskDefinition
+from services.swop.core.dockerfile_images import images_of
 from services.swop.core.engine import ContainerSpec, MountKind, Role
+from services.swop.core.host_paths import gives_power, is_below, is_listed, overlap
 from services.swop.core.policy import Policy
 from services.swop.core.profile import Profile
 
-_POWER = (
-    *("/proc", "/sys", "/dev", "/etc", "/boot", "/root/.ssh", "/root/.docker"),
-    *("/run/docker.sock", "/run/containerd", "/run/podman", "/run/crio", "/run/user"),
-    *("/var/run/docker.sock", "/var/run/containerd", "/var/run/podman", "/var/run/crio"),
-    *("/var/lib/docker", "/var/lib/containerd", "/var/lib/kubelet", "/var/run/user"),
-)
-"""Paths of the host that give power over it: never mounted, nor any folder that holds them."""
-_SOCKETS = ("docker.sock", "containerd.sock", "podman.sock", "crio.sock", "dockershim.sock")
 _OWN_VOLUMES = "swop-*-swif-*"
 """Volumes in which a SL talks to its ML."""
-_FROM = re.compile(r"\s*FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?", re.IGNORECASE)
-_OTHER_IMAGE = re.compile(
-    r"(?:^\s*#\s*syntax\s*=\s*|--from=|[,=\"']from=)([^\s,\"']+)", re.IGNORECASE
-)
-_CONTINUED = re.compile(r"[\\`][ \t]*\r?\n")
-"""With either of the escape characters that a Dockerfile may choose."""
 _NOBODY = "no policy allows it"
 
 
@@ -97,19 +79,7 @@ def dockerfile_refusals(policy: Policy, dockerfile: str, field: str) -> list[str
     """
     if "*" in policy.images:
         return []
-    stages = {"scratch"}
-    found: list[str] = []
-    for line in _CONTINUED.sub(" ", dockerfile).splitlines():
-        named = [name for name in _OTHER_IMAGE.findall(line) if not name.isdigit()]
-        start = _FROM.match(line)
-        if start:
-            named.append(start[1])
-        for name in named:
-            if name.lower() not in stages:
-                found += _image(policy, name, field)
-        if start and start[2]:
-            stages.add(start[2].lower())
-    return found
+    return [line for name in images_of(dockerfile) for line in _image(policy, name, field)]
 
 
 def url_refusals(policy: Policy, url: str, field: str) -> list[str]:
@@ -171,7 +141,7 @@ def _content(
 
 def _pull(policy: Policy, body: PullImage) -> Iterator[str]:
     yield from _image(policy, body.image(), "OrgAndReg, RepoName and Tag")
-    if isinstance(body.auth, AuthFile) and not _below(body.auth.path, policy.auth_files):
+    if isinstance(body.auth, AuthFile) and not is_below(body.auth.path, policy.auth_files):
         yield (
             f"Auth would read {body.auth.path} of the SWOP; auth_files of the policy would allow it"
         )
@@ -184,24 +154,26 @@ def _bind(policy: Policy, profile: Profile, source: str, field: str) -> Iterator
     ]
     if ".." in source.split("/"):
         yield f"{ask}, a path with ..; {_NOBODY}"
-    elif _gives_power(source):
+    elif gives_power(source):
         yield f"{ask}, which gives power over it; {_NOBODY}"
-    elif any(_overlap(source, each) for each in identity):
+    elif any(overlap(source, each) for each in identity):
         yield f"{ask}, where the profile has a node's key or certificate; {_NOBODY}"
-    elif not _below(source, policy.binds):
+    elif not is_listed(source, policy.binds):
         yield f"{ask}; binds of the policy would allow it"
 
 
 def _volume(policy: Policy, profile: Profile, name: str, field: str) -> Iterator[str]:
+    """Yield why this volume is refused. SWARMCONTENT adds a node's index to its name."""
+    names = {name, *(f"{name}-{node.idx}" for node in profile.nodes)}
     identity = {
         each.src
         for node in profile.nodes
         for each in node.identity
         if each.mtype is MountType.VOLUME
     }
-    if name in identity:
+    if names & identity:
         yield f"{field} names the volume {name}, which holds a node's key or certificate; {_NOBODY}"
-    elif fnmatchcase(name, _OWN_VOLUMES):
+    elif any(fnmatchcase(each, _OWN_VOLUMES) for each in names):
         yield f"{field} names the volume {name}, in which an SL talks to its ML; {_NOBODY}"
     elif not _fits(name, policy.volumes):
         yield f"{field} names the volume {name}; volumes of the policy would allow it"
@@ -220,7 +192,7 @@ def _image(policy: Policy, image: str, field: str) -> Iterator[str]:
 
 def _mounts(spec: ContainerSpec) -> Iterator[str]:
     for mount in spec.mounts:
-        if mount.kind is MountKind.BIND and _gives_power(mount.source):
+        if mount.kind is MountKind.BIND and gives_power(mount.source):
             yield (
                 f"{spec.role} would mount {mount.source} of the host,"
                 f" which gives power over it; {_NOBODY}"
@@ -273,28 +245,6 @@ def _fits(value: str, patterns: Iterable[str]) -> bool:
 def _tagged(image: str) -> str:
     last = image.rpartition("/")[2]
     return image if ":" in last or "@" in last else f"{image}:latest"
-
-
-def _plain(path: str) -> str:
-    return "/" + normpath(path).lstrip("/")
-
-
-def _is_in(path: str, folder: str) -> bool:
-    path, folder = _plain(path), _plain(folder)
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
-
-
-def _below(path: str, folders: Iterable[str]) -> bool:
-    return path.startswith("/") and any(_is_in(path, folder) for folder in folders)
-
-
-def _overlap(one: str, other: str) -> bool:
-    return _is_in(one, other) or _is_in(other, one)
-
-
-def _gives_power(path: str) -> bool:
-    socket = _plain(path).rpartition("/")[2] in _SOCKETS
-    return socket or any(_overlap(path, power) for power in _POWER)
 
 
 def _url_fits(url: str, pattern: str) -> bool:
