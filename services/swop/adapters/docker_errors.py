@@ -18,7 +18,6 @@ LONGEST = 400
 
 _PORT = "port {0} of this host is in use: choose another one"
 _SENTENCES = (
-    (r"^socket-proxy: (.+)", "the Docker socket proxy refused: {0}"),
     (r"port (?:0\.0\.0\.0|\[?[0-9a-f:.]*\]?):(\d+)/", _PORT),
     (r"Bind for \S*?:(\d+) failed: port is already allocated", _PORT),
     (r"listen \w+ \S*?:(\d+): bind: address already in use", _PORT),
@@ -83,9 +82,21 @@ _SENTENCES = (
         r"get (\S+): no such volume",
         "volume {0} is missing on this host: run the task that makes it here first",
     ),
+    (
+        r"the --mount option requires BuildKit",
+        "RUN --mount needs BuildKit, which SWOP does not build with: change BuildSteps",
+    ),
+    (r"dockerfile parse error|Dockerfile \(\S+\) cannot be empty", "BuildSteps are wrong: {full}"),
+    (
+        r"unable to find (user|group) ([^\s:]+)",
+        "{0} {1} does not exist in this image: give its number, or make it in the image",
+    ),
+    (r"^socket-proxy: (.+)", "the Docker socket proxy refused: {0}"),
 )
 """What Docker (26, 20.10) writes, and what we say instead; the first that fits."""
 
+_NO_DAEMON = frozenset({502, 503})
+"""Statuses of a proxy in front of a daemon that is down."""
 _COMPILED = tuple((re.compile(pattern, re.IGNORECASE), text) for pattern, text in _SENTENCES)
 
 
@@ -131,7 +142,9 @@ def translate(error: Exception, url: str) -> EngineError:
     """
     match error:
         case docker.errors.APIError():
-            return EngineError(sentence(str(error.explanation or error)))
+            text = sentence(str(error.explanation or error))
+            down = error.status_code in _NO_DAEMON
+            return EngineUnreachableError(text) if down else EngineError(text)
         case requests.exceptions.Timeout() if not isinstance(
             error, requests.exceptions.ConnectTimeout
         ):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import docker
 from docker.errors import DockerException, ImageNotFound
+
 from services.swop.adapters.docker_client import DEFAULT_URL
 
 URL = os.environ.get("DOCKER_HOST") or DEFAULT_URL
