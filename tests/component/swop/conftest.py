@@ -13,7 +13,15 @@ import pytest
 
 from services.swop.adapters.docker_client import Access
 from services.swop.adapters.docker_engine import DockerEngine
-from services.swop.core.engine import LABEL_GROUP, LABEL_SWOP, ContainerSpec, Engine, Role
+from services.swop.adapters.process_engine import ProcessEngine
+from services.swop.core.engine import (
+    LABEL_GROUP,
+    LABEL_SWOP,
+    BuildSpec,
+    ContainerSpec,
+    Engine,
+    Role,
+)
 from tests.component.swop import docker_place
 
 
@@ -89,12 +97,24 @@ def mark() -> str:
     return f"swarmtest-{uuid.uuid4().hex[:12]}"
 
 
-@pytest.fixture(params=["docker", "proxy"])
+async def process_stage(tmp_path: Path, mark: str, folder: Path) -> Stage:
+    """Child processes, with an image in which nothing is."""
+    engine = ProcessEngine(tmp_path / "engine", "127.0.0.1", "127.0.0.1")
+    await engine.check()
+    await engine.build(BuildSpec("shell", "FROM scratch\n", None), print)
+    labels = {LABEL_GROUP: mark, LABEL_SWOP: "swop-1"}
+    return Stage(engine, "process", "shell", mark, folder, labels)
+
+
+@pytest.fixture(params=["docker", "proxy", "process"])
 async def stage(request: pytest.FixtureRequest, mark: str, tmp_path: Path) -> AsyncIterator[Stage]:
     """Every engine in turn."""
     async with AsyncExitStack() as stack:
         folder = tmp_path / "host"
         folder.mkdir(mode=0o777)
+        if request.param == "process":
+            yield await process_stage(tmp_path, mark, folder)
+            return
         docker_or_skip()
         stack.enter_context(docker_place.swept(mark))
         url = docker_place.URL
