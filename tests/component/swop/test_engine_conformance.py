@@ -161,7 +161,7 @@ async def test_never_started_is_not_waited_for(stage: Stage):
 
 async def test_a_folder_of_the_host_is_mounted(stage: Stage):
     (stage.folder / "in.txt").write_text("from the host\n")
-    mount = Mount(MountKind.BIND, str(stage.folder), str(stage.mark and "/tmp/data"))
+    mount = Mount(MountKind.BIND, str(stage.folder), "/tmp/data")
     code, lines = await stage.run(
         "cat /tmp/data/in.txt; echo out > /tmp/data/out.txt", mounts=(mount,)
     )
@@ -227,7 +227,7 @@ async def test_build_with_files_from_a_volume(stage: Stage, tmp_path: Path):
     )
     for _ in range(2):  # building once more is fine
         await stage.engine.build(spec, lines.append)
-    assert any(line.startswith("Step 3/4 : COPY wheel.txt") for line in lines)
+    assert any(" : COPY wheel.txt" in line for line in lines)
     assert await stage.engine.has_image(tag)
     assert await stage.run("cat /w /who", image=tag) == (0, ["the wheel", "me"])
 
@@ -241,7 +241,7 @@ async def test_a_failing_build_names_its_step(stage: Stage):
         context_volume=None,
         labels=stage.labels,
     )
-    with pytest.raises(EngineError, match=r"step 2/2 \(RUN echo.*code 3.*no wheel here") as raised:
+    with pytest.raises(EngineError, match=r"step 2/\d \(RUN echo.*code 3.*no wheel here") as raised:
         await stage.engine.build(spec, lambda _: None)
     assert len(str(raised.value)) < 400
     assert not await stage.engine.has_image(spec.tag)
