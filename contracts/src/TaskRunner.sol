@@ -33,8 +33,10 @@ import {Words} from "./Words.sol";
 /// - The loss of a SWOP is Quit and, for each ACTIVE peer, Reported "SWOP lost".
 /// - StateChanged follows what caused it.
 contract TaskRunner is TaskRunnerPeers {
-    /// @notice Most SL/ML pairs of one SWOP.
-    uint32 public constant MOST_NODES = 1000;
+    /// @notice SL/ML pairs of one SWOP, and SWOPs that listen at once: the costliest calls, which walk
+    /// through the peers of a SWOP or through the listeners, stay below 10 million gas.
+    uint32 public constant MOST_NODES = 250;
+    uint32 public constant MOST_LISTENERS = 1000;
     /// @notice Bytes of a description: 160 characters of UTF-8.
     uint256 public constant LONGEST_DESCRIPTION = 640;
 
@@ -64,6 +66,12 @@ contract TaskRunner is TaskRunnerPeers {
         }
         Swop storage s = _swops[swop];
         if (s.place != 0 && s.nodes == nodeCount) return;
+        if (s.place == 0 && _listeners.length == MOST_LISTENERS) {
+            revert Refusals.Refused(
+                "bad-value",
+                string.concat("at most ", Words.number(MOST_LISTENERS), " SWOPs per taskrunner")
+            );
+        }
         _seat(swop, s, true);
         s.nodes = nodeCount;
         emit Listening(_run, swop, nodeCount);

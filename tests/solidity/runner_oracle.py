@@ -92,7 +92,7 @@ class RunnerOracle:
 
     def _listen(self, swop: bytes, nodeCount: int) -> None:
         need(swop not in self.lost, "unknown-node")
-        need(nodeCount <= 1000, "bad-value")
+        need(nodeCount <= 250, "bad-value")
         if self.listeners.get(swop) == nodeCount:
             return
         self.listeners[swop] = self.nodes[swop] = nodeCount

@@ -55,10 +55,10 @@ class Histories(RuleBasedStateMachine):
         state = self.oracle.state
         actions = {
             self.an_operator_assigns: 8 if state == IDLE else 0.7,
-            self.an_operator_names_a_target: 3 if state == FAILED else 1,
-            self.an_operator_resets: 4 if state == ENDED else 0.4,
-            self.a_swop_enrols: 6,
-            self.a_swop_enrols_wrongly: 1,
+            self.an_operator_names_a_target: 5 if state == FAILED else 1,
+            self.an_operator_resets: 4 if state == ENDED else 0.2,
+            self.a_swop_enrols: 0.3 if state == IDLE else 8,
+            self.a_swop_enrols_wrongly: 0 if state == IDLE else 2,
             self.a_peer_makes_progress: 10,
             self.anything_is_reported: 1,
             self.a_swop_listens_or_quits: 1.5,
@@ -85,7 +85,9 @@ class Histories(RuleBasedStateMachine):
         self._call("reset", run=self._run(), by="op")
 
     def a_swop_enrols(self) -> None:
-        oracle, swop = self.oracle, self._swop()
+        oracle = self.oracle
+        asked = [*oracle.retries, *(oracle.listeners.keys() - oracle.enrolled.keys())]
+        swop = self.random.choice(sorted(asked) if asked and not self._one_in(4) else SWOPS)
         old = oracle.enrolled.get(swop)
         if old and swop not in oracle.retries:
             peers = old
@@ -98,9 +100,11 @@ class Histories(RuleBasedStateMachine):
         self._call("enrol", run=self._run(), swop=swop, peers=peers)
 
     def a_swop_enrols_wrongly(self) -> None:
-        choices = [*self.oracle.peers, self._new_peer(), self._swop(), NOBODY]
-        peers = [self.random.choice(choices) for _ in range(self.random.randint(0, 3))]
-        self._call("enrol", run=self._run(), swop=self._swop(), peers=peers)
+        swop = self.random.choice([*self.oracle.listeners, *SWOPS])
+        choices = [*self.oracle.peers] * 3 + [self._new_peer(), self._new_peer(), swop, NOBODY]
+        count = self.oracle.nodes.get(swop, 0) if self._one_in(2) else self.random.randint(0, 3)
+        peers = [self.random.choice(choices) for _ in range(count)]
+        self._call("enrol", run=self.oracle.run, swop=swop, peers=peers)
 
     def a_peer_makes_progress(self) -> None:
         oracle = self.oracle
@@ -119,7 +123,7 @@ class Histories(RuleBasedStateMachine):
         if self._one_in(3):
             self._call("quit", swop=swop, reason="stopped")
         else:
-            nodes = self.random.choice([0, 1, 2, 3, 1001, *[self.oracle.nodes.get(swop, 1)] * 6])
+            nodes = self.random.choice([0, 1, 2, 3, 251, *[self.oracle.nodes.get(swop, 1)] * 6])
             self._call("listen", swop=swop, nodeCount=nodes)
 
     def a_swop_is_lost(self) -> None:
@@ -255,7 +259,7 @@ class Histories(RuleBasedStateMachine):
 
 
 Histories.TestCase.settings = settings(
-    max_examples=35,
+    max_examples=50,
     stateful_step_count=60,
     derandomize=True,
     deadline=None,

@@ -54,9 +54,9 @@ def test_only_nodes_that_are_alive_listen(runner, refuses):
     refuses("unknown-node", runner.listen, 2)
 
 
-def test_a_swop_has_at_most_1000_nodes(runner, refuses):
-    refuses("bad-value", runner.listen, 1, nodes=1001)
-    runner.listen(1, nodes=1000)
+def test_a_swop_has_at_most_250_nodes(runner, refuses):
+    assert refuses("bad-value", runner.listen, 1, nodes=251) == "at most 250 nodes per SWOP"
+    runner.listen(1, nodes=250)
 
 
 def test_quitting(runner):
