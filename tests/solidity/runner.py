@@ -20,7 +20,7 @@ class Tasks:
         self.contract: Deployed = evm.deploy("TaskRegistry", evm.registry.address)
         self._requests = 5000
 
-    def create(self, name: str, task_type: int = RUN_SWARM, **other: Any) -> list[Event]:
+    def create(self, name: str, task_type: int = RUN_SWARM, /, **other: Any) -> list[Event]:
         self._requests += 1
         values = {
             "name": name, "taskType": task_type, "author": "me", "prereq": "ROOTTASK",
@@ -72,11 +72,13 @@ class Runner:
     def reap(self, swop: int) -> list[Event]:
         return self.contract.call("reap", uid(swop))
 
-    def enrol(self, swop: int, *peers: int, **other: Any) -> list[Event]:
+    def enrol(self, swop: int, /, *peers: int, **other: Any) -> list[Event]:
         values = {"run": self.run, "swop": uid(swop), "peers": [uid(n) for n in peers or (swop,)]}
         return call(self.contract, "enrol", values, other)
 
-    def report(self, swop: int, peer: int, state: int, why: str = "", **other: Any) -> list[Event]:
+    def report(
+        self, swop: int, peer: int, state: int, why: str = "", /, **other: Any
+    ) -> list[Event]:
         values = {
             "run": self.run, "swop": uid(swop), "peer": uid(peer), "state": state,
             "description": why,
@@ -85,7 +87,7 @@ class Runner:
 
     # --- what operators and SNs do
 
-    def assign(self, mode: int = PEERS, number: int = 0, **other: Any) -> list[Event]:
+    def assign(self, mode: int = PEERS, number: int = 0, /, **other: Any) -> list[Event]:
         """``number`` is how many peers (mode PEERS), or which SWOP (mode TARGET)."""
         self._requests += 1
         values = {
