@@ -295,9 +295,12 @@ def test_a_node_whose_keys_are_not_indented():
 
 
 def test_placeholders_in_an_example():
-    text = FULL.replace("host-1-net", "<SWARM-NETWORK>").replace("/site/user1", "<PROJECT>/user1")
+    """Where a number should stand, too: one line says it."""
+    text = FULL.replace("slport : 16000", "slport : <SL-PORT>")
+    text = text.replace("host-1-net", "<SWARM-NETWORK>").replace("/site/user1", "<PROJECT>/user1")
     assert [line.split(": ")[1] for line in refusal(text)] == [
         "network",
+        "nodes[0].slnodedef.slport",
         "nodes[0].slnodedef.privatedata.src",
     ]
 
