@@ -310,6 +310,13 @@ PATHS = st.lists(
 ).map(lambda parts: "/" + "/".join(parts))
 
 
+def test_the_key_is_on_the_ledger_however_long_the_value():
+    sentence = asked(DEFAULT_POLICY, run_with("/" + "long/" * 30 + "model"))[0]
+    assert "/long/" in sentence
+    assert sentence.endswith("/long/model of the host; binds of the policy would allow it")
+    assert len("refused by the policy: " + sentence) <= 160
+
+
 @given(PATHS)
 def test_no_spelling_of_a_path_hides_its_power(path):
     real = Path(path)

@@ -305,6 +305,15 @@ def test_placeholders_in_an_example():
     ]
 
 
+def test_many_unknown_keys_do_not_hide_what_is_wrong():
+    nodes = "".join(f"- slnodedef: {{idx: {n}, zzz: 1}}\n" for n in range(300))
+    assert refusal(f"groupname: a\nnodes:\n{nodes}- slnodedef: {{idx: x}}\n") == [
+        "p.yaml:303: nodes[300].slnodedef.idx: 'x' is not a whole number"
+    ]
+    warnings = parse(f"groupname: a\nnodes:\n{nodes}", "p.yaml")[1]
+    assert len([line for line in warnings if "zzz: nobody" in line]) == 100
+
+
 @given(st.text(alphabet=" \n-:[]{}~'\"#0adx", max_size=40), st.integers(0, len(FULL)))
 def test_any_profile_is_read_or_refused(junk, at):
     try:
