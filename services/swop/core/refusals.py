@@ -88,9 +88,7 @@ def url_refusals(policy: Policy, url: str, field: str) -> list[str]:
     """Say why the SWOP must not fetch this URL; hold each redirect against it, too."""
     if any(_url_fits(url, pattern) for pattern in policy.downloads):
         return []
-    return [
-        f"{field} would make the SWOP fetch {_short(url)}; downloads of the policy would allow it"
-    ]
+    return [_needs(f"{field} would make the SWOP fetch {_short(url)}", "downloads")]
 
 
 def _run(policy: Policy, profile: Profile, body: RunSwarm, *, isolated: bool) -> Iterator[str]:
