@@ -32,7 +32,7 @@ def why_not() -> str | None:
     except (EngineError, DockerException) as error:
         return str(error)
     try:
-        _ensure_image(client)
+        ensure_image(client)
         # an engine can start and still run nothing
         client.containers.run(IMAGE, ["true"], remove=True, labels=[LABEL])
     except (DockerException, OSError, subprocess.SubprocessError) as error:
@@ -42,7 +42,8 @@ def why_not() -> str | None:
     return None
 
 
-def _ensure_image(client: docker.DockerClient) -> None:
+def ensure_image(client: docker.DockerClient) -> None:
+    """Import the tiny image where it is missing."""
     try:
         client.images.get(IMAGE)
     except ImageNotFound:
