@@ -1,9 +1,12 @@
 """Which images there are, and the command that builds one; pure."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from services.common.errors import ConfigError
+
 VERSION = "0.1.0"
+PREFIX = "swarm-learning"
 TAG = VERSION
 BASE = "base"
 """What all services are built on."""
@@ -27,6 +30,7 @@ IMAGES: Mapping[str, Image] = {
     "sl": Image("services/sl/Dockerfile", "Swarm Learning node"),
     "swop": Image("services/swop/Dockerfile", "SWOP, runs tasks on a host"),
     "swci": Image("services/swci/Dockerfile", "SWCI, the operators' shell"),
+    "tools": Image("compose/images/tools/Dockerfile", "Certificates, flows, socket proxy"),
     "ml-pytorch": Image("compose/images/ml-pytorch/Dockerfile", "PyTorch and client", False),
     "ml-keras": Image("compose/images/ml-keras/Dockerfile", "Keras and client", False),
 }
@@ -45,12 +49,28 @@ class Surroundings:
     revision: str = ""
 
 
+def check(names: Collection[str]) -> None:
+    """Check the names of images.
+
+    Raises:
+        ConfigError: there is no such image.
+    """
+    for name in names:
+        if name not in IMAGES:
+            raise ConfigError(f"no image called {name!r}; there are {', '.join(IMAGES)}")
+
+
+def full_name(name: str, prefix: str = PREFIX, tag: str = TAG) -> str:
+    """What the engine calls image ``name``."""
+    return f"{prefix}/{name}:{tag}"
+
+
 def command(name: str, prefix: str, tag: str, around: Surroundings) -> list[str]:
     """The words that build image ``name``, the repository's root being the context."""
     image = IMAGES[name]
     arguments = {"WHEELS_IMAGE": around.wheels_image}
     if image.service:
-        arguments["SWARM_BASE"] = f"{prefix}/{BASE}:{tag}"
+        arguments["SWARM_BASE"] = full_name(BASE, prefix, tag)
     else:
         arguments["BASE_IMAGE"] = around.base_image
     labels = {
@@ -60,7 +80,7 @@ def command(name: str, prefix: str, tag: str, around: Surroundings) -> list[str]
         "revision": around.revision,
     }
     words = ["docker", "buildx", "build", "--load", "--file", image.dockerfile]
-    words += ["--tag", f"{prefix}/{name}:{tag}"]
+    words += ["--tag", full_name(name, prefix, tag)]
     for key, value in arguments.items():
         words += ["--build-arg", f"{key}={value}"]
     for key, value in labels.items():
@@ -70,14 +90,16 @@ def command(name: str, prefix: str, tag: str, around: Surroundings) -> list[str]
     return [*words, "."]
 
 
-def with_base(names: list[str], there: bool) -> list[str]:
+def with_base(names: Collection[str]) -> list[str]:
     """``names`` in the order of building, and the base where a service needs it.
+
+    The base is built each time, so that no service stands on an old one; what has not changed is
+    in the engine's cache.
 
     Args:
         names: of :data:`IMAGES`.
-        there: whether the base is built already.
     """
     wanted = set(names)
-    if not there and any(IMAGES[name].service for name in names):
+    if any(IMAGES[name].service for name in names):
         wanted.add(BASE)
     return [name for name in IMAGES if name in wanted]
