@@ -22,10 +22,10 @@ PROTOC := .cache/protoc/bin/python
 SWOP_DIR := $(abspath $(or $(RUN_DIR),runs/compose-swop))
 SWOP_FLOW := SWARM_RUN_DIR=$(SWOP_DIR) SWARM_UID=$$(id -u) SWARM_GID=$$(id -g) docker compose -f compose/compose.swop.yaml
 
-.PHONY: help setup demo images up-swop down-swop test matrix check lint types imports generated fmt contracts proto freeze clean
+.PHONY: help setup demo images up-swop down-swop test test-containers matrix check lint types imports generated fmt contracts proto freeze clean
 
 help:            ## list targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
 
 setup: $(STAMP)  ## make .venv with all that is needed (the other targets do so by themselves)
 
@@ -66,8 +66,12 @@ down-swop:       ## remove its containers, volumes and network; RUN_DIR and the 
 	@docker volume ls -q --filter label=com.docker.compose.project=$(or $(COMPOSE_PROJECT_NAME),swarm-swop) | xargs -r docker volume rm >/dev/null
 
 test: setup      ## all tests; those that start whole swarms one at a time, after the others
-	$(PY) -m pytest -n 2 --dist loadgroup -m "not swarm" $(PYTEST_ARGS)
+	$(PY) -m pytest -n 2 --dist loadgroup -m "not swarm and not docker" $(PYTEST_ARGS)
 	$(PY) -m pytest -m swarm $(PYTEST_ARGS)
+	@echo "test: the tests of the container images are apart: make images, make test-containers"
+
+test-containers: setup  ## tests of the images, after `make images`; minutes
+	$(PY) -m pytest -m docker -rs $(PYTEST_ARGS)
 
 matrix: setup    ## the client wheel on Python 3.10 to 3.13, with old and new protobuf and numpy
 	$(PY) -m tests.matrix

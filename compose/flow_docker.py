@@ -80,11 +80,17 @@ def prepare(source: Path, run: Path, known: dict[str, str]) -> list[str]:
         with tempfile.TemporaryDirectory(prefix=".new-", dir=run) as new:
             staged = Path(new)
             flow_folder.copy(flow, Layout(staged, staged, run / "certs"), known)
-            shutil.copytree(staged, run, dirs_exist_ok=True)
+            shutil.copytree(staged, run, copy_function=_put, dirs_exist_ok=True)
         run.chmod(0o755)  # copytree gave it the temporary folder's mode
     except (OSError, shutil.Error) as exc:
         raise ConfigError(f"cannot write {run}: {exc}") from exc
     return nodes
+
+
+def _put(source: str, target: str) -> None:
+    """Copy a file; a link that a program left in its place is not written through."""
+    Path(target).unlink(missing_ok=True)
+    shutil.copy2(source, target)
 
 
 def _identity(run: Path, kind: NodeKind, index: int) -> str:
@@ -108,10 +114,9 @@ def give_to(folder: Path, uid: int, gid: int) -> None:
         ConfigError: it is not allowed.
     """
     try:
-        os.chown(folder, uid, gid)
-        for parent, folders, files in os.walk(folder):
-            for each in (*folders, *files):
-                os.chown(Path(parent, each), uid, gid, follow_symlinks=False)
+        for _, _, files, here in os.fwalk(folder):
+            for each in (".", *files):
+                os.chown(each, uid, gid, dir_fd=here, follow_symlinks=False)
     except OSError as exc:
         raise ConfigError(f"cannot give {folder} to {uid}:{gid}: {exc}") from exc
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from compose.images.catalogue import Surroundings, check, command, full_name, with_base
 from compose.images.engine import has, identity, megabytes, require, run, run_docker
+from compose.images.sources import digest
+from compose.plan import REPOSITORY
 from services.common.errors import ConfigError, RemoteError
 
 WHEELS = "swarm-learning/wheels"
@@ -69,7 +71,7 @@ class Builder:
         secrets = {name: path for name, path in found.items() if path and Path(path).is_file()}
         revision = run(["git", "rev-parse", "HEAD"]).stdout.strip()
         wheels = "scratch" if self._wheels is None else _as_image(self._wheels)
-        return Surroundings(self._base_image, wheels, secrets, revision)
+        return Surroundings(self._base_image, wheels, secrets, revision, digest(REPOSITORY))
 
 
 def _as_image(folder: Path) -> str:

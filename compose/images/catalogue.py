@@ -8,6 +8,8 @@ from services.common.errors import ConfigError
 VERSION = "0.1.0"
 PREFIX = "swarm-learning"
 TAG = VERSION
+SOURCES = "swarm.sources"
+"""Label: digest of the sources that an image was built from."""
 BASE = "base"
 """What all services are built on."""
 
@@ -47,6 +49,8 @@ class Surroundings:
     secrets: Mapping[str, str]
     """Files by the name of the secret; never in the image."""
     revision: str = ""
+    sources: str = ""
+    """Their digest."""
 
 
 def check(names: Collection[str]) -> None:
@@ -85,6 +89,7 @@ def command(name: str, prefix: str, tag: str, around: Surroundings) -> list[str]
         words += ["--build-arg", f"{key}={value}"]
     for key, value in labels.items():
         words += ["--label", f"org.opencontainers.image.{key}={value}"]
+    words += ["--label", f"{SOURCES}={around.sources}"]
     for key, path in around.secrets.items():
         words += ["--secret", f"id={key},src={path}"]
     return [*words, "."]
