@@ -60,7 +60,7 @@ class Shell:
         self._console = console
         self._session: PromptSession[str] = PromptSession(
             history=_history(history), completer=TableCompleter(interpreter),
-            complete_while_typing=False, enable_history_search=True,
+            complete_while_typing=False, reserve_space_for_menu=4,
         )  # fmt: skip
 
     async def run(self) -> None:
