@@ -36,24 +36,23 @@ async def plain(tmp_path):
         yield world
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "list Nodes",
-        "create context test with ip 172.1.1.1 30304",
-        "append task body t 1 a: b+c & d=e",
-        "append task body t 1 x&format=jsonl&cmd=quit",
-        "append task body t 1 [a, 'b'] {c} ~ $x; `y` | z \\ \"q\" <r> ^",
-        "append task body t 2 größer ≤ 中文",
-        "append task body t 3 100%",
-        "ls -l",
-        "pwd",
-        "append task body t 4 a  b\t c",
-    ],
-)
-async def test_a_glued_command_arrives_as_it_was_written(world, command):
-    assert await world.run(command)
-    assert world.commands.arrived == [command]
+GLUED = [
+    "list Nodes",
+    "create context test with ip 172.1.1.1 30304",
+    "append task body t 1 a: b+c & d=e",
+    "append task body t 1 x&format=jsonl&cmd=quit",
+    "append task body t 1 [a, 'b'] {c} ~ $x; `y` | z \\ \"q\" <r> ^",
+    "append task body t 2 größer ≤ 中文",
+    "append task body t 3 100%",
+    "ls -l",
+    "append task body t 4 a  b\t c",
+]
+
+
+async def test_a_glued_command_arrives_as_it_was_written(world):
+    for command in GLUED:
+        assert await world.run(command)
+    assert world.commands.arrived == GLUED
 
 
 async def test_the_answer_is_a_json_object_with_content_only(world):
@@ -90,18 +89,18 @@ async def test_exit_does_not_reach_the_interpreter(world, command):
     assert await world.run("EXIT ON FAILURE OFF", client) == ["ran EXIT ON FAILURE OFF"]
 
 
-@pytest.mark.parametrize(
-    ("query", "command"),
-    [
-        ("cmd=list+nodes", "list nodes"),
-        ("cmd=a+b%2Bc", "a b+c"),
-        ("cmd=a%20b+c", "a b+c"),
-        ("cmd=a%26b%3Dc", "a&b=c"),
-    ],
-)
-async def test_form_encoders_are_understood_too(world, query, command):
-    await asyncio.to_thread(world.client().post, f"/exec?{query}")
-    assert world.commands.arrived == [command]
+FORMS = {
+    "cmd=list+nodes": "list nodes",
+    "cmd=a+b%2Bc": "a b+c",
+    "cmd=a%20b+c": "a b+c",
+    "cmd=a%26b%3Dc": "a&b=c",
+}
+
+
+async def test_form_encoders_are_understood_too(world):
+    for query in FORMS:
+        await asyncio.to_thread(world.client().post, f"/exec?{query}")
+    assert world.commands.arrived == list(FORMS.values())
 
 
 @pytest.mark.parametrize("query", ["cmd=pwd&format=json", "format=json&cmd=pwd"])
@@ -110,26 +109,26 @@ async def test_data_comes_where_it_is_asked_for(world, query):
     assert response.json() == {"CONTENT": ["ran pwd"], "DATA": {"line": "pwd"}}
 
 
-@pytest.mark.parametrize(
-    ("query", "why"),
-    [
-        ("", "no command"),
-        ("command=pwd", "no command"),
-        ("format=json", "no command"),
-        ("cmd=pwd%0Aexit", "control characters"),
-        ("cmd=pwd%00", "control characters"),
-        ("cmd=pwd%1B%5B2J", "control characters"),
-        ("cmd=%FF%FE", "UTF-8"),
-        ("cmd=" + "x" * 5000, "longer than 4096"),
-    ],
-)
-async def test_what_is_no_command_is_refused_in_words(world, query, why):
-    response = await asyncio.to_thread(world.client().post, f"/exec?{query}")
-    assert response.status_code == 400
-    told = response.json()
-    assert told["code"] == "bad-request"
-    assert told["CONTENT"][0].startswith("ERROR : ")
-    assert why in told["CONTENT"][0]
+NO_COMMANDS = {
+    "": "no command",
+    "command=pwd": "no command",
+    "format=json": "no command",
+    "cmd=pwd%0Aexit": "control characters",
+    "cmd=pwd%00": "control characters",
+    "cmd=pwd%1B%5B2J": "control characters",
+    "cmd=%FF%FE": "UTF-8",
+    "cmd=" + "x" * 5000: "longer than 4096",
+}
+
+
+async def test_what_is_no_command_is_refused_in_words(world):
+    for query, why in NO_COMMANDS.items():
+        response = await asyncio.to_thread(world.client().post, f"/exec?{query}")
+        assert response.status_code == 400, query
+        told = response.json()
+        assert told["code"] == "bad-request", query
+        assert told["CONTENT"][0].startswith("ERROR : "), query
+        assert why in told["CONTENT"][0], query
     assert world.commands.arrived == []
 
 
