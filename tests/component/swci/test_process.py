@@ -275,6 +275,31 @@ async def test_ctrl_c_cancels_the_running_command_and_keeps_the_shell(terminal):
     assert await terminal.end() == 0
 
 
+async def test_ctrl_c_during_the_init_script_leads_to_the_prompt(environment, tmp_path):
+    (tmp_path / "swci-init").write_text("SLEEP 3600\nPWD\n")
+    terminal = await Terminal(environment).start()
+    await terminal.see("SWCI:0 > SLEEP 3600")
+    async with asyncio.timeout(PATIENCE):
+        while "the script is cancelled" not in terminal.text:
+            os.killpg(terminal.process.pid, signal.SIGINT)
+            await asyncio.sleep(0.05)
+    await terminal.see("SWCI:1 >")
+    terminal.type("\x04")
+    assert await terminal.end() == 0
+
+
+async def test_an_interrupted_command_did_not_succeed(environment):
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.swci", "-c", "SLEEP 3600", cwd=ROOT, env=environment,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    await asyncio.wait_for(process.stdout.readline(), PATIENCE)
+    process.send_signal(signal.SIGINT)
+    _, err = await asyncio.wait_for(process.communicate(), PATIENCE)
+    assert process.returncode == 1
+    assert b"interrupted" in err
+
+
 async def test_tab_completes_from_the_table_and_from_the_names_that_exist(terminal, sn):
     await terminal.see("SWCI:0 >")
     terminal.type("cre\t")
