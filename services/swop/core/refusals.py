@@ -23,6 +23,8 @@ from services.swop.core.profile import Profile
 
 _OWN_VOLUMES = "swop-*-swif-*"
 """Volumes in which a SL talks to its ML."""
+_LONGEST_VALUE = 48
+"""Characters of a value in a sentence, so that the policy's key after it fits on the ledger."""
 _NOBODY = "no policy allows it"
 
 
@@ -86,7 +88,7 @@ def url_refusals(policy: Policy, url: str, field: str) -> list[str]:
     """Say why the SWOP must not fetch this URL; hold each redirect against it, too."""
     if any(_url_fits(url, pattern) for pattern in policy.downloads):
         return []
-    return [f"{field} would make the SWOP fetch {url}; downloads of the policy would allow it"]
+    return [_needs(f"{field} would make the SWOP fetch {_short(url)}", "downloads")]
 
 
 def _run(policy: Policy, profile: Profile, body: RunSwarm, *, isolated: bool) -> Iterator[str]:
@@ -103,10 +105,8 @@ def _run(policy: Policy, profile: Profile, body: RunSwarm, *, isolated: bool) ->
         yield from _variables(names, refused, "process.environment_refused")
         program = body.entrypoint_words()[0]
         if not _fits(program, policy.process.entrypoints):
-            yield (
-                f"Entrypoint would start {program} on this host, without a container;"
-                " process.entrypoints of the policy would allow it"
-            )
+            ask = f"Entrypoint would start {_short(program)} on this host, without a container"
+            yield _needs(ask, "process.entrypoints")
 
 
 def _build(
@@ -117,9 +117,9 @@ def _build(
     own_images: Collection[str],
 ) -> Iterator[str]:
     if not policy.builds:
-        yield "TaskType MAKE_USER_CONTAINER builds an image; builds of the policy would allow it"
+        yield _needs("TaskType MAKE_USER_CONTAINER builds an image", "builds")
     if _tagged(outcome) in {_tagged(image) for image in own_images}:
-        yield f"Outcome would replace {outcome}, which this SWOP itself runs; {_NOBODY}"
+        yield f"Outcome would replace {_short(outcome)}, which this SWOP itself runs; {_NOBODY}"
     yield from _image(policy, outcome, "Outcome")
     if body.build_context is not None:
         yield from _volume(policy, profile, body.build_context, "BuildContext")
@@ -142,71 +142,64 @@ def _content(
 def _pull(policy: Policy, body: PullImage) -> Iterator[str]:
     yield from _image(policy, body.image(), "OrgAndReg, RepoName and Tag")
     if isinstance(body.auth, AuthFile) and not is_below(body.auth.path, policy.auth_files):
-        yield (
-            f"Auth would read {body.auth.path} of the SWOP; auth_files of the policy would allow it"
-        )
+        yield _needs(f"Auth would read {_short(body.auth.path)} of the SWOP", "auth_files")
 
 
 def _bind(policy: Policy, profile: Profile, source: str, field: str) -> Iterator[str]:
-    ask = f"{field} would mount {source} of the host"
-    identity = [
-        each.src for node in profile.nodes for each in node.identity if each.mtype is MountType.BIND
-    ]
+    ask = f"{field} would mount {_short(source)} of the host"
     if ".." in source.split("/"):
         yield f"{ask}, a path with ..; {_NOBODY}"
     elif gives_power(source):
         yield f"{ask}, which gives power over it; {_NOBODY}"
-    elif any(overlap(source, each) for each in identity):
+    elif any(overlap(source, each) for each in _identity(profile, MountType.BIND)):
         yield f"{ask}, where the profile has a node's key or certificate; {_NOBODY}"
     elif not is_listed(source, policy.binds):
-        yield f"{ask}; binds of the policy would allow it"
+        yield _needs(ask, "binds")
 
 
 def _volume(policy: Policy, profile: Profile, name: str, field: str) -> Iterator[str]:
     """Yield why this volume is refused. SWARMCONTENT adds a node's index to its name."""
     names = {name, *(f"{name}-{node.idx}" for node in profile.nodes)}
-    identity = {
-        each.src
-        for node in profile.nodes
-        for each in node.identity
-        if each.mtype is MountType.VOLUME
-    }
-    if names & identity:
-        yield f"{field} names the volume {name}, which holds a node's key or certificate; {_NOBODY}"
+    ask = f"{field} names the volume {_short(name)}"
+    if names & _identity(profile, MountType.VOLUME):
+        yield f"{ask}, which holds a node's key or certificate; {_NOBODY}"
     elif any(fnmatchcase(each, _OWN_VOLUMES) for each in names):
-        yield f"{field} names the volume {name}, in which an SL talks to its ML; {_NOBODY}"
+        yield f"{ask}, in which an SL talks to its ML; {_NOBODY}"
     elif not _fits(name, policy.volumes):
-        yield f"{field} names the volume {name}; volumes of the policy would allow it"
+        yield _needs(ask, "volumes")
+
+
+def _identity(profile: Profile, mtype: MountType) -> set[str]:
+    """Return what the profile mounts of this kind as the SLs' identity."""
+    mounted = [each for node in profile.nodes for each in node.identity]
+    return {each.src for each in mounted if each.mtype is mtype}
 
 
 def _variables(names: Iterable[str], refused: Iterable[str], key: str) -> Iterator[str]:
     for name in names:
         if _fits(name, refused):
-            yield f"Envvars would set {name}; without it in {key} of the policy it would be allowed"
+            ask = f"Envvars would set {_short(name)}"
+            yield f"{ask}; without it in {key} of the policy it would be allowed"
 
 
 def _image(policy: Policy, image: str, field: str) -> Iterator[str]:
     if not _fits(_tagged(image), policy.images):
-        yield f"{field} names the image {image}; images of the policy would allow it"
+        yield _needs(f"{field} names the image {_short(image)}", "images")
 
 
 def _mounts(spec: ContainerSpec) -> Iterator[str]:
     for mount in spec.mounts:
         if mount.kind is MountKind.BIND and gives_power(mount.source):
-            yield (
-                f"{spec.role} would mount {mount.source} of the host,"
-                f" which gives power over it; {_NOBODY}"
-            )
+            ask = f"{spec.role} would mount {_short(mount.source)} of the host"
+            yield f"{ask}, which gives power over it; {_NOBODY}"
 
 
 def _network(policy: Policy, spec: ContainerSpec) -> Iterator[str]:
     network = spec.network or ""
     shares = network == "host" or network.startswith("container:")
     if shares and not policy.container.host_network:
-        yield (
-            f"network of the profile is {network}, that of the host or of another container;"
-            " container.host_network of the policy would allow it"
-        )
+        ask = f"network of the profile is {_short(network)}, the host's or another container's"
+        yield _needs(ask, "container.host_network")
 
 
 def _options(policy: Policy, spec: ContainerSpec) -> Iterator[str]:
@@ -234,8 +227,17 @@ def _ml(policy: Policy, spec: ContainerSpec) -> Iterator[str]:
 
 
 def _not_allowed(option: str, value: str, key: str) -> str:
-    ask = f"usrcontaineropts of the profile asks for {option} {value}"
-    return f"{ask}; container.{key} of the policy would allow it"
+    ask = f"usrcontaineropts of the profile asks for {option} {_short(value)}"
+    return _needs(ask, f"container.{key}")
+
+
+def _needs(ask: str, key: str) -> str:
+    return f"{ask}; {key} of the policy would allow it"
+
+
+def _short(value: str) -> str:
+    half = _LONGEST_VALUE // 2 - 2
+    return value if len(value) <= _LONGEST_VALUE else f"{value[:half]}...{value[-half:]}"
 
 
 def _fits(value: str, patterns: Iterable[str]) -> bool:

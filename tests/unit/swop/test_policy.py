@@ -65,6 +65,8 @@ def test_a_full_file():
         ("a: 1", "p.yaml:1: a: nobody knows this key"),
         ("binds: [a]", "p.yaml:1: binds[0]: 'a' does not fit; expected: an absolute path"),
         ("binds: [/a/../b]", "p.yaml:1: binds[0]: '/a/../b' does not fit"),
+        ("binds: [/a, /]", "p.yaml:1: binds[1]: / itself can never be bound; for all that lies"),
+        ("binds: [<PROJECT>/x]", "p.yaml:1: binds[0]: still holds the placeholder <PROJECT>"),
         ("binds: /a", "p.yaml:1: binds: '/a' is not a list or nothing"),
         ("downloads: [data.example.org]", "p.yaml:1: downloads[0]: 'data.example.org' does not"),
         ("downloads: ['ftp://a']", "p.yaml:1: downloads[0]: 'ftp://a' does not fit"),
@@ -115,7 +117,6 @@ def test_binds_of_a_task(source, refused):
         ("/srv/digits/model", "/srv/digits/model", True),
         ("/srv/digits/model/", "/srv/digits/model/", True),
         ("/*", "/srv/digits/model", True),
-        ("/", "/srv/digits/model", False),
         ("/srv/digits/model/x", "/srv/digits/model", False),
         ("/srv/digits/mod", "/srv/digits/model", False),
     ],
@@ -307,6 +308,13 @@ def test_pulls(path, allowed):
 PATHS = st.lists(
     st.sampled_from(["a", "etc", "run", "docker.sock", ".", "..", ""]), max_size=6
 ).map(lambda parts: "/" + "/".join(parts))
+
+
+def test_the_key_is_on_the_ledger_however_long_the_value():
+    sentence = asked(DEFAULT_POLICY, run_with("/" + "long/" * 30 + "model"))[0]
+    assert "/long/" in sentence
+    assert sentence.endswith("/long/model of the host; binds of the policy would allow it")
+    assert len("refused by the policy: " + sentence) <= 160
 
 
 @given(PATHS)

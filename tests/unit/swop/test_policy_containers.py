@@ -67,7 +67,7 @@ def test_gpus_can_be_forbidden():
 def test_networks_of_the_host(network, spec):
     spec = replace(spec, network=network)
     assert refusals(DEFAULT_POLICY, spec) == [
-        f"network of the profile is {network}, that of the host or of another container;"
+        f"network of the profile is {network}, the host's or another container's;"
         " container.host_network of the policy would allow it"
     ]
     assert refusals(parse_policy("container: {host_network: yes}", "p"), spec) == []

@@ -295,11 +295,23 @@ def test_a_node_whose_keys_are_not_indented():
 
 
 def test_placeholders_in_an_example():
-    text = FULL.replace("host-1-net", "<SWARM-NETWORK>").replace("/site/user1", "<PROJECT>/user1")
+    """Where a number should stand, too: one line says it."""
+    text = FULL.replace("slport : 16000", "slport : <SL-PORT>")
+    text = text.replace("host-1-net", "<SWARM-NETWORK>").replace("/site/user1", "<PROJECT>/user1")
     assert [line.split(": ")[1] for line in refusal(text)] == [
         "network",
+        "nodes[0].slnodedef.slport",
         "nodes[0].slnodedef.privatedata.src",
     ]
+
+
+def test_many_unknown_keys_do_not_hide_what_is_wrong():
+    nodes = "".join(f"- slnodedef: {{idx: {n}, zzz: 1}}\n" for n in range(300))
+    assert refusal(f"groupname: a\nnodes:\n{nodes}- slnodedef: {{idx: x}}\n") == [
+        "p.yaml:303: nodes[300].slnodedef.idx: 'x' is not a whole number"
+    ]
+    warnings = parse(f"groupname: a\nnodes:\n{nodes}", "p.yaml")[1]
+    assert len([line for line in warnings if "zzz: nobody" in line]) == 100
 
 
 @given(st.text(alphabet=" \n-:[]{}~'\"#0adx", max_size=40), st.integers(0, len(FULL)))
