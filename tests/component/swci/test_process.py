@@ -170,6 +170,15 @@ async def test_it_says_why_it_does_not_start(environment, arguments, changes, wo
     assert words in err
 
 
+async def test_without_a_licence_that_is_required_it_does_not_start(environment):
+    code, out, err = await run(
+        environment, "-c", "PWD", SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_IP="127.0.0.1",
+        SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_PORT="1", SWARM_START_PATIENCE="0",
+    )  # fmt: skip
+    assert (code, out) == (3, "")
+    assert "Error Code: 6002" in err
+
+
 async def test_a_certificate_of_another_role_is_refused(environment, sn):
     code, _, err = await run(environment, "-c", "PWD", **sn.pki.files(NodeKind.SL))
     assert code == 2
@@ -182,6 +191,7 @@ class Terminal:
     def __init__(self, environment):
         self._environment = environment
         self.text = ""
+        self._arrived = asyncio.Event()
 
     async def start(self):
         self._ours, theirs = pty.openpty()
@@ -192,7 +202,6 @@ class Terminal:
         )  # fmt: skip
         os.close(theirs)
         asyncio.get_running_loop().add_reader(self._ours, self._read)
-        self._arrived = asyncio.Condition()
         return self
 
     def _read(self):
@@ -206,6 +215,7 @@ class Terminal:
         if b"\x1b[6n" in data:  # prompt_toolkit asks where the cursor is
             os.write(self._ours, b"\x1b[40;1R")
         self.text += data.decode(errors="replace")
+        self._arrived.set()
 
     def type(self, text):
         self.text = ""
@@ -215,7 +225,8 @@ class Terminal:
         try:
             async with asyncio.timeout(PATIENCE):
                 while words not in plain(self.text):
-                    await asyncio.sleep(0.02)
+                    self._arrived.clear()
+                    await self._arrived.wait()
         except TimeoutError:
             raise AssertionError(f"{words!r} is not in {plain(self.text)!r}") from None
 

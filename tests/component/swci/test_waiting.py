@@ -88,10 +88,15 @@ async def test_marks_show_that_time_passes(operator, monkeypatch):
     monkeypatch.setattr(waiting, "MARK_SECONDS", 0.05)
     task, runner = await operator.task(), await operator.runner()
     await operator.good(f"ASSIGN TASK {task} TO {runner} WITH 1 PEERS")
-    wait, said = await begun(operator, runner)
-    async with asyncio.timeout(30):
-        while said.count("#") < 3:
-            await asyncio.sleep(0.01)
+    said, often = [], asyncio.Event()
+
+    def progress(text):
+        said.append(text)
+        if said.count("#") == 3:
+            often.set()
+
+    wait = asyncio.create_task(operator.reply(f"WAIT FOR TASKRUNNER {runner}", progress))
+    await asyncio.wait_for(often.wait(), 30)
     await operator.good(f"RESET TASKRUNNER {runner}")
     await asyncio.wait_for(wait, 30)
 
