@@ -25,7 +25,7 @@ def load(name: str) -> Artifact:
     """Reads a compiled contract.
 
     Args:
-        name: ``SwarmRegistry``, ``NodeRegistry`` or ``TrainingContract``.
+        name: one of ``contracts.compile.CONTRACTS``, e.g. ``TrainingContract``.
 
     Raises:
         FileNotFoundError: there is no contract of that name.

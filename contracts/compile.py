@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-CONTRACTS = ("SwarmRegistry", "NodeRegistry", "TrainingContract")
+CONTRACTS = ("SwarmRegistry", "NodeRegistry", "TrainingContract", "TaskRegistry", "TaskRunner")
 """What is deployed; the other sources are parts of these."""
 EVM_VERSION = "paris"
 """The oldest rules among the engines that we run on; avoids PUSH0."""
