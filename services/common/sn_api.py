@@ -49,6 +49,13 @@ class PeerState(StrEnum):
     """Closed; counts for the quorum with weightage 0."""
 
 
+class Version(_Schema):
+    """``GET /v1/version``."""
+
+    version: str
+    """Of the SN's software."""
+
+
 # --- nodes ---------------------------------------------------------------------------------
 
 

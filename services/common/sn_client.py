@@ -76,6 +76,10 @@ class SnClient:
         """Close all connections."""
         await self._http.aclose()
 
+    async def version(self) -> str:
+        """Version of the SN's software."""
+        return (await self.ask("GET", "/v1/version", api.Version)).version
+
     # --- nodes
 
     async def register(self, uid: NodeId, node: api.NodeRegistration) -> api.Registered:
@@ -88,30 +92,30 @@ class SnClient:
 
     async def leave_network(self, uid: NodeId, reason: str = "") -> None:
         """Sign off."""
-        await self._call("DELETE", f"/v1/nodes/{uid}?reason={quote(reason)}", type(None))
+        await self.ask("DELETE", f"/v1/nodes/{uid}?reason={quote(reason)}", type(None))
 
     async def nodes(self) -> list[api.NodeInfo]:
         """All registered nodes."""
-        return await self._call("GET", "/v1/nodes", list[api.NodeInfo])
+        return await self.ask("GET", "/v1/nodes", list[api.NodeInfo])
 
     # --- contracts
 
     async def create_contract(self, name: str) -> None:
         """Create a training contract."""
-        await self._call("POST", "/v1/contracts", dict[str, Any], api.CreateContract(name=name))
+        await self.ask("POST", "/v1/contracts", dict[str, Any], api.CreateContract(name=name))
 
     async def contracts(self) -> list[api.ContractSummary]:
         """All training contracts."""
-        return await self._call("GET", "/v1/contracts", list[api.ContractSummary])
+        return await self.ask("GET", "/v1/contracts", list[api.ContractSummary])
 
     async def state(self, contract: str) -> api.ContractState:
         """A contract as it is now."""
-        return await self._call("GET", _path(contract), api.ContractState)
+        return await self.ask("GET", _path(contract), api.ContractState)
 
     async def watch(self, contract: str, after: str, wait: float) -> api.ContractState:
         """Wait until the contract differs from cursor ``after``, at most ``wait`` seconds."""
         path = f"{_path(contract)}/events?after={quote(after)}&wait={wait}"
-        return await self._call("GET", path, api.ContractState, timeout=wait + POLL_SLACK_SECONDS)
+        return await self.ask("GET", path, api.ContractState, timeout=wait + POLL_SLACK_SECONDS)
 
     async def rounds(self, contract: str, generation: int = 0) -> list[api.RoundRecord]:
         """The published rounds of a generation, of the present one by default, oldest first."""
@@ -128,7 +132,7 @@ class SnClient:
     ) -> api.RoundsPage:
         """At most ``limit`` published rounds after round ``after``; generation 0: the present."""
         asked = f"after={after}&limit={limit}&generation={generation}"
-        return await self._call("GET", f"{_path(contract)}/rounds?{asked}", api.RoundsPage)
+        return await self.ask("GET", f"{_path(contract)}/rounds?{asked}", api.RoundsPage)
 
     async def perf(self, contract: str, generation: int = 0) -> list[api.PerfRecord]:
         """What peers measured of each merged model of a generation, oldest first."""
@@ -145,11 +149,11 @@ class SnClient:
     ) -> api.PerfPage:
         """The same of at most ``limit`` rounds after round ``after``."""
         asked = f"after={after}&limit={limit}&generation={generation}"
-        return await self._call("GET", f"{_path(contract)}/perf?{asked}", api.PerfPage)
+        return await self.ask("GET", f"{_path(contract)}/perf?{asked}", api.PerfPage)
 
     async def reset(self, contract: str, reason: str) -> api.ContractState:
         """RESET CONTRACT."""
-        return await self._call(
+        return await self.ask(
             "POST", f"{_path(contract)}/reset?reason={quote(reason)}", api.ContractState
         )
 
@@ -158,7 +162,7 @@ class SnClient:
     ) -> api.ContractState:
         """One write of a peer: ``enrol``, ``checkin``, ``freeze``, ``drop``, ``publish``,
         ``attest``, ``report-leader``, ``perf`` or ``leave``."""  # noqa: D205, D209
-        return await self._call(
+        return await self.ask(
             "POST", f"{_path(contract)}/peers/{uid}/{verb}", api.ContractState, body
         )
 
@@ -182,7 +186,7 @@ class SnClient:
             self._leave(sn)
         return found
 
-    async def _call(
+    async def ask(
         self,
         method: str,
         path: str,

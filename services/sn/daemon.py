@@ -4,18 +4,19 @@ import asyncio
 import hashlib
 import logging
 import socket
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from eth_utils.address import to_checksum_address
 
 from services.common.errors import NotFoundError
-from services.common.ids import DEFAULT_CONTRACT, NodeId, NodeKind
+from services.common.ids import NodeId, NodeKind
 from services.common.license_api import Feature
 from services.common.license_client import held_license
 from services.common.rest import listen, serving
 from services.common.tls import Identity, PeerCertificate, expiry_notice, load_identity
 from services.sn import VERSION
+from services.sn.adapters import founding
 from services.sn.adapters.admission import Admission, proven
 from services.sn.adapters.chain import Chain
 from services.sn.adapters.engine import SwarmEngine
@@ -25,6 +26,7 @@ from services.sn.adapters.projection import Projection
 from services.sn.adapters.round_history import RoundHistory
 from services.sn.adapters.snapshots import FileSnapshots
 from services.sn.adapters.system import SystemContracts, system_addresses
+from services.sn.adapters.tasks import TaskRunners, Tasks
 from services.sn.adapters.trainings import Trainings
 from services.sn.adapters.writer import Writer
 from services.sn.api import Sn, make_api
@@ -103,43 +105,44 @@ class _Node:
 
     async def run(self) -> None:
         """Start everything in order, then serve until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._engine.run())
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._engine.run())
             await self._told("the chain", self._engine.ready.wait())
             chain = Chain(self._engine)
             registry, nodes = system_addresses(chain)
             projection = Projection(chain, registry, nodes, self._snapshots)
-            tasks.create_task(projection.follow())
+            group.create_task(projection.follow())
             writer = Writer(chain, projection)
             system = SystemContracts(writer, registry, nodes)
             trainings = Trainings(writer, registry, nodes)
-            await self._set_up(chain, projection, system, trainings)
+            tasks = Tasks(writer, projection, registry)
+            runners = TaskRunners(writer, tasks, registry, nodes)
+            await self._told(
+                "the chain's history", projection.until(lambda now: now.head is not None)
+            )
+            if chain.account == self._engine.genesis_signer:
+                await founding.found(projection, system, trainings, tasks, runners)
+            await self._set_up(chain, projection)
             # other SNs that start may need our API before there is a majority that takes writes
             membership = Membership(
-                self._me, projection, system, trainings, self._linked, chain.is_cut_off,
-                account=chain.account, pace=self._pace,
+                self._me, projection, system, trainings, runners, self._linked,
+                chain.is_cut_off, account=chain.account, pace=self._pace,
             )  # fmt: skip
-            tasks.create_task(membership.run())
+            group.create_task(membership.run())
             await self._registered(projection, membership)
             log.info("Setting up blockchain layer for the swarm node: FINISHED")
             sn = Sn(
-                projection, writer, trainings, membership, self._engine.rpc, self._engine.status,
-                self._network, partial(self._admit, projection, system), RoundHistory(chain),
+                projection, writer, trainings, tasks, runners, membership, self._engine.rpc,
+                self._engine.status, self._network, partial(self._admit, projection, system),
+                RoundHistory(chain),
             )  # fmt: skip
             await self._serve(sn)
 
-    async def _set_up(
-        self, chain: Chain, projection: Projection, system: SystemContracts, trainings: Trainings
-    ) -> None:
+    async def _set_up(self, chain: Chain, projection: Projection) -> None:
         """See to it that the contracts are there and this SN may write."""
-        await self._told("the chain's history", projection.until(lambda now: now.head is not None))
-        if chain.account == chain.engine.genesis_signer:
-            await system.deploy()
-            if DEFAULT_CONTRACT not in projection.now.directory.contracts:
-                await trainings.create(DEFAULT_CONTRACT)
         await self._told(
-            "the contracts",
-            projection.until(lambda now: DEFAULT_CONTRACT in now.directory.contracts),
+            lambda: founding.waits_for(projection.now),
+            projection.until(lambda now: not founding.missing(now)),
         )
         asking = asyncio.create_task(self._engine.introduce(partial(self._others, projection)))
         try:
@@ -167,12 +170,14 @@ class _Node:
             finally:
                 sn.projection.close()
 
-    async def _told(self, what: str, wait: Awaitable[object]) -> None:
+    async def _told(self, what: str | Callable[[], str], wait: Awaitable[object]) -> None:
         """Wait, and say now and then what for."""
         waiting = asyncio.ensure_future(wait)
         try:
             while not (await asyncio.wait({waiting}, timeout=TELL_EVERY))[0]:
-                log.info("waiting for %s (%s)", what, self._engine.status())
+                words = what if isinstance(what, str) else what()
+                log.info("waiting for %s (%s)", words, self._engine.status())
+            await waiting
         finally:
             waiting.cancel()
 

@@ -24,16 +24,22 @@ import contracts
 from services.common.errors import ConfigError
 from services.common.ids import NodeKind
 from services.common.sn_api import PeerState, Perf
+from services.common.task_api import Assignment, RunnerState, TaskPeerState, TaskType
 from services.sn.core import ledger
+from services.sn.core import task_events as on
 
 REGISTRY = "SwarmRegistry"
 NODES = "NodeRegistry"
 TRAINING = "TrainingContract"
+TASKS = "TaskRegistry"
+TASKRUNNER = "TaskRunner"
 
 NODE_KINDS = {NodeKind.SN: 1, NodeKind.SL: 2, NodeKind.SWOP: 3, NodeKind.SWCI: 4}
 _NODE_KINDS = {number: kind for kind, number in NODE_KINDS.items()}
 PEER_STATES = list(PeerState)
-"""In the order of the contract's enum."""
+"""In the order of the contract's enum, as the following ones."""
+TASK_TYPES, ASSIGNMENTS = list(TaskType), list(Assignment)
+RUNNER_STATES, TASK_PEER_STATES = list(RunnerState), list(TaskPeerState)
 WORD = 32
 """Bytes of everything in the ABI."""
 UID_BYTES = 16
@@ -52,6 +58,13 @@ _CLASSES: dict[str, dict[str, type[Any]]] = {
             ledger.Dropped, ledger.Reopened, ledger.Proposed, ledger.Attested, ledger.Exposed,
             ledger.Published, ledger.Left, ledger.Returned, ledger.Refused, ledger.PerfReported,
             ledger.Completed, ledger.Reset,
+        ),
+        TASKS: (
+            on.TaskCreated, on.TaskAppended, on.TaskFinalized, on.TaskRemoved, on.TaskRefused,
+        ),
+        TASKRUNNER: (
+            on.Listening, on.Quit, on.Assigned, on.Targeted, on.SwopEnrolled, on.Reported,
+            on.StateChanged, on.RunnerReset, on.RunnerRefused,
         ),
     }.items()
 }  # fmt: skip
@@ -220,9 +233,12 @@ def _hex_of(size: int) -> Reader:
     return read
 
 
-def _tail(data: bytes, at: int, unit: int) -> tuple[int, int]:
-    """Where a value of dynamic length begins and ends; it counts units of so many bytes."""
-    place = _number(data, at)
+def _tail(data: bytes, at: int, unit: int, base: int = 0) -> tuple[int, int]:
+    """Where a value of dynamic length begins and ends; it counts units of so many bytes.
+
+    The word at ``at`` says where, counted from ``base``.
+    """
+    place = base + _number(data, at)
     begin = place + WORD
     end = begin + _number(data, place) * unit
     if end > len(data):
@@ -230,9 +246,14 @@ def _tail(data: bytes, at: int, unit: int) -> tuple[int, int]:
     return begin, end
 
 
-def _string(data: bytes, at: int) -> str:
-    begin, end = _tail(data, at, 1)
+def _string(data: bytes, at: int, base: int = 0) -> str:
+    begin, end = _tail(data, at, 1, base)
     return data[begin:end].decode("utf-8", "replace")
+
+
+def _strings(data: bytes, at: int) -> tuple[str, ...]:
+    begin, end = _tail(data, at, WORD)
+    return tuple(_string(data, k, begin) for k in range(begin, end, WORD))
 
 
 def _uids(data: bytes, at: int) -> tuple[str, ...]:
@@ -261,8 +282,11 @@ def _node_kind(data: bytes, at: int) -> NodeKind:
     return _NODE_KINDS[_number(data, at)]
 
 
-def _peer_state(data: bytes, at: int) -> PeerState:
-    return PEER_STATES[_number(data, at)]
+def _one_of(values: Sequence[Any]) -> Reader:
+    def read(data: bytes, at: int) -> object:
+        return values[_number(data, at)]
+
+    return read
 
 
 def _method(data: bytes, at: int) -> str:
@@ -271,13 +295,19 @@ def _method(data: bytes, at: int) -> str:
 
 _BY_TYPE: dict[str, Reader] = {
     "bool": _bool, "bytes16": _hex_of(UID_BYTES), "bytes32": _hex_of(WORD), "address": _address,
-    "string": _string, "bytes16[]": _uids, "(bool,uint32,uint32,uint32,uint32)": _perf,
+    "string": _string, "string[]": _strings, "bytes16[]": _uids,
+    "(bool,uint32,uint32,uint32,uint32)": _perf,
     **dict.fromkeys(("uint8", "uint32", "uint64"), _number),
 }  # fmt: skip
 _BY_FIELD: dict[tuple[type[Any], str], Reader] = {
     (ledger.NodeRegistered, "kind"): _node_kind,
-    (ledger.CheckedIn, "state"): _peer_state,
+    (ledger.CheckedIn, "state"): _one_of(PEER_STATES),
     (ledger.Enrolled, "method"): _method,
+    (on.TaskCreated, "task_type"): _one_of(TASK_TYPES),
+    (on.Assigned, "task_type"): _one_of(TASK_TYPES),
+    (on.Assigned, "mode"): _one_of(ASSIGNMENTS),
+    (on.Reported, "state"): _one_of(TASK_PEER_STATES),
+    (on.StateChanged, "state"): _one_of(RUNNER_STATES),
 }
 """Fields that mean more than their type says."""
 

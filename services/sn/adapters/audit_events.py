@@ -112,22 +112,15 @@ class Events:
         )  # fmt: skip
 
     def _fold(self, event: ledger.LedgerEvent, address: str, at: ledger.Block) -> None:
-        match event:
-            case ledger.WriterAdded() | ledger.WriterRemoved():
-                self.directory.apply(event)
-            case ledger.Registered():
-                self.directory.apply(event)
+        if isinstance(event, ledger.TrainingEvent):
+            if self.chronicle is not None and address == self.chronicle.training.address:
+                self.chronicle.apply(event, at)
+        elif isinstance(event, ledger.NodeEvent):
+            self.nodes.apply(event, at)
+        elif isinstance(event, ledger.DirectoryEvent):
+            self.directory.apply(event)
+            if isinstance(event, ledger.Registered):
                 self._register(event, at)
-            case (
-                ledger.NodeRegistered()
-                | ledger.NodesAlive()
-                | ledger.NodesLost()
-                | ledger.NodeLeft()
-            ):
-                self.nodes.apply(event, at)
-            case _:
-                if self.chronicle is not None and address == self.chronicle.training.address:
-                    self.chronicle.apply(event, at)
 
     def _register(self, event: ledger.Registered, at: ledger.Block) -> None:
         if event.kind != ledger.TRAINING_KIND:

@@ -11,10 +11,12 @@ from services.common.ids import NodeId, NodeKind
 from services.common.tls import PeerCertificate
 from services.sn.adapters.projection import Projection
 from services.sn.adapters.system import SystemContracts
+from services.sn.adapters.tasks import TaskRunners
 from services.sn.adapters.trainings import Trainings
 from services.sn.core.ledger import NodeRegistered
 from services.sn.core.liveness import Liveness, Orphans, Pace
 from services.sn.core.nodes import Node
+from services.sn.core.taskrunners import TaskRunner
 from services.sn.core.training import Training
 
 log = logging.getLogger("swarm.nodes")
@@ -38,6 +40,7 @@ class Membership:
         projection: the read model.
         system: the registries.
         trainings: the training contracts.
+        runners: the taskrunners.
         linked: accounts of the SNs that are linked to this one.
         cut_off: whether no write can get into the chain here.
         account: this SN's own.
@@ -50,6 +53,7 @@ class Membership:
         projection: Projection,
         system: SystemContracts,
         trainings: Trainings,
+        runners: TaskRunners,
         linked: Accounts,
         cut_off: Callable[[], bool],
         *,
@@ -60,6 +64,7 @@ class Membership:
         self._projection = projection
         self._system = system
         self._trainings = trainings
+        self._runners = runners
         self._linked = linked
         self._cut_off = cut_off
         self._account = account
@@ -124,6 +129,12 @@ class Membership:
             return
         if self._liveness.heard(node.uid, self._now(), lost=not node.alive):
             self._wake.set()
+
+    async def revived(self, uid: NodeId) -> None:
+        """A lost node speaks: tell the chain before a write that needs a node that is alive."""
+        node = self._node(uid)
+        if node is not None and not node.alive and not node.left:
+            await self._system.alive([uid])
 
     async def leave(self, uid: NodeId, who: PeerCertificate, reason: str) -> None:
         """A node signs off; errors as in :meth:`require_owner`."""
@@ -221,6 +232,8 @@ class Membership:
             yield key, partial(self._system.lost, lost)
         for training, uid in self._absent(set(lost)):
             yield ("reap", training.name, uid), partial(self._trainings.reap, training, uid)
+        for runner, uid in self._absent_swops(set(lost)):
+            yield ("reap", runner.name, uid), partial(self._runners.reap, runner, uid)
         if due.alive:
             yield ("alive", *due.alive), partial(self._system.alive, due.alive)
 
@@ -261,6 +274,16 @@ class Membership:
             if peer.live
             and (peer.uid in lost or self._is_ours_and_gone(peer.uid))
             and not self._is_spared(training, peer.uid)
+        ]
+
+    def _absent_swops(self, lost: set[NodeId]) -> list[tuple[TaskRunner, NodeId]]:
+        """The same of the SWOPs that listen, or whose peers work."""
+        return [
+            (runner, swop.uid)
+            for runner in self._projection.now.runners.values()
+            for swop in runner.swops.values()
+            if (swop.listening or swop.busy)
+            and (swop.uid in lost or self._is_ours_and_gone(swop.uid))
         ]
 
     def _is_spared(self, training: Training, uid: NodeId) -> bool:

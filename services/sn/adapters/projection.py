@@ -8,23 +8,26 @@ goes on from the latest snapshot, if its block is part of this chain.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from services.common import sn_api as api
+from services.common import task_api
 from services.common.errors import ChainUnavailableError, NotFoundError, SwarmError
 from services.sn.adapters import abi
-from services.sn.adapters.chain import Chain, Head, Log, Sent, refusal_in
+from services.sn.adapters.chain import Chain, Head, Sent, refusal_in
+from services.sn.adapters.decoding import Decoder, Entry
 from services.sn.adapters.snapshots import NoSnapshots, Snapshots, restored
-from services.sn.core import ledger, read_model, views
+from services.sn.core import ledger, read_model, runner_views, views
 from services.sn.core.read_model import ReadModel
+from services.sn.core.taskrunners import TaskRunner
+from services.sn.core.tasks import Task
 from services.sn.core.training import Training
 
 log = logging.getLogger("swarm.projection")
 
-AT_A_TIME = 200
-"""Events decoded between two looks at what else there is to do; 0.02 ms each."""
 BLOCKS_AT_A_TIME = 500
 """Blocks of a long history that are read and folded before the next ones are read."""
 SAVE_EVERY = 20_000
@@ -43,7 +46,7 @@ class _Waiter:
     """Time of the event loop."""
 
 
-_Entry = tuple[ledger.LedgerEvent, Log, ledger.Block]
+_View = TypeVar("_View", api.ContractView, task_api.TaskRunnerView)
 
 
 class _Reorganised(Exception):  # noqa: N818 - never leaves this module
@@ -66,7 +69,7 @@ class Projection:
         self._chain = chain
         self._snapshots = snapshots or NoSnapshots()
         self._unsaved = 0
-        self._system = {registry: abi.REGISTRY, nodes: abi.NODES}
+        self._decoder = Decoder({registry: abi.REGISTRY, nodes: abi.NODES})
         self._waiting: dict[str, _Waiter] = {}
         self._changed: dict[str, asyncio.Event] = {}
         self._advanced = asyncio.Event()
@@ -101,12 +104,10 @@ class Projection:
         training, nodes = self.training(name), self.now.nodes
         age = None if training.elected is None else max(0.0, self.chain_now() - training.elected)
         view = views.view_of(training, nodes, age)
-        if view.waiting_for and self.is_stalled():
-            words = f"waiting for the chain ({self._chain.status()}), then {view.waiting_for}"
-            view = view.model_copy(update={"waiting_for": words})
         return api.ContractState(
-            cursor=views.cursor_of(training, nodes), view=view, events=training.events_after(after)
-        )
+            cursor=views.cursor_of(training, nodes), view=self._of_chain(view),
+            events=training.events_after(after),
+        )  # fmt: skip
 
     async def watch(self, name: str, after: str, wait: float) -> api.ContractState:
         """The state as soon as its cursor is another than ``after``, at the latest in ``wait`` s.
@@ -114,13 +115,72 @@ class Projection:
         Raises:
             NotFoundError: there is no such contract.
         """
+        await self._changes(name, self._cursor, after, wait)
+        return self.state(name, after)
+
+    def task(self, name: str) -> Task:
+        """The task called ``name``.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        task = self.now.tasks.get(name)
+        if task is None:
+            raise NotFoundError(f"no task named {name!r}: LIST TASKS tells which there are")
+        return task
+
+    def runner(self, name: str) -> TaskRunner:
+        """The taskrunner called ``name``.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        runner = self.now.runners.get(name)
+        if runner is None:
+            raise NotFoundError(
+                f"no taskrunner named {name!r}: create it with CREATE TASKRUNNER {name}, or use "
+                f"one of {', '.join(sorted(self.now.runners)) or 'none so far'}"
+            )
+        return runner
+
+    def runner_state(self, name: str) -> task_api.TaskRunnerState:
+        """A taskrunner's view and its cursor.
+
+        Raises:
+            NotFoundError: there is no such taskrunner.
+        """
+        runner, nodes = self.runner(name), self.now.nodes
+        return task_api.TaskRunnerState(
+            cursor=runner_views.cursor_of(runner, nodes),
+            view=self._of_chain(runner_views.view_of(runner, nodes)),
+        )
+
+    async def watch_runner(self, name: str, after: str, wait: float) -> task_api.TaskRunnerState:
+        """As :meth:`watch`, of a taskrunner.
+
+        Raises:
+            NotFoundError: there is no such taskrunner.
+        """
+        await self._changes(name, self._runner_cursor, after, wait)
+        return self.runner_state(name)
+
+    async def _changes(
+        self, name: str, cursor: Callable[[str], str], after: str, wait: float
+    ) -> None:
+        """Return once the cursor is another than ``after``, at the latest in ``wait`` s."""
         try:
             async with asyncio.timeout(wait):
-                while not self._closed and self._cursor(name) == after:
+                while not self._closed and cursor(name) == after:
                     await self._changed.setdefault(name, asyncio.Event()).wait()
         except TimeoutError:
             pass
-        return self.state(name, after)
+
+    def _of_chain(self, view: _View) -> _View:
+        """The view; it waits first of all for the chain, where that takes no writes."""
+        if not (view.waiting_for and self.is_stalled()):
+            return view
+        words = f"waiting for the chain ({self._chain.status()}), then {view.waiting_for}"
+        return view.model_copy(update={"waiting_for": words})
 
     def chain_now(self) -> float:
         """Present chain time in seconds: the head's, and how long we have known it.
@@ -141,6 +201,9 @@ class Projection:
 
     def _cursor(self, name: str) -> str:
         return views.cursor_of(self.training(name), self.now.nodes)
+
+    def _runner_cursor(self, name: str) -> str:
+        return runner_views.cursor_of(self.runner(name), self.now.nodes)
 
     # --- writes under way
 
@@ -264,7 +327,7 @@ class Projection:
         still = await self._chain.block(known.number) if head.number > known.number else None
         return still is not None and still.hash == known.hash
 
-    async def _read(self, model: ReadModel, first: int, last: Head, head: Head) -> list[_Entry]:
+    async def _read(self, model: ReadModel, first: int, last: Head, head: Head) -> list[Entry]:
         """The events of blocks ``first`` to ``last``, decoded.
 
         Raises:
@@ -272,34 +335,18 @@ class Projection:
         """
         if first == head.number:
             logs = await self._chain.logs_of(head.hash)
-            return await self._decode(model, logs, {head.number: head})
+            return await self._decoder.entries(model.directory.contracts, logs, {head.number: head})
         logs = await self._chain.logs(first, last.number)
         blocks = await self._chain.blocks_of(logs)
         still = await self._chain.block(head.number)
         if blocks is None or still is None or still.hash != head.hash:
             raise _Reorganised
-        return await self._decode(model, logs, blocks)
-
-    async def _decode(
-        self, model: ReadModel, logs: list[Log], blocks: Mapping[int, ledger.Block]
-    ) -> list[_Entry]:
-        """Decode the logs of our own contracts; a contract is ours from its registration on."""
-        ours = {**self._system, **dict.fromkeys(model.by_address, abi.TRAINING)}
-        found: list[_Entry] = []
-        for number, entry in enumerate(logs, start=1):
-            if number % AT_A_TIME == 0:
-                await asyncio.sleep(0)  # a long history must not keep the API and the links waiting
-            kind = ours.get(entry.address)
-            event = abi.abi(kind).event(entry.topics, entry.data) if kind else None
-            if event is None:
-                continue
-            if isinstance(event, ledger.Registered) and event.kind == ledger.TRAINING_KIND:
-                ours[event.at] = abi.TRAINING
-            found.append((event, entry, blocks[entry.block]))
-        return found
+        return await self._decoder.entries(model.directory.contracts, logs, blocks)
 
     def _cursors(self) -> dict[str, str]:
-        return {name: self._cursor(name) for name in self.now.trainings}
+        """By name, which no two contracts share."""
+        found = {name: self._cursor(name) for name in self.now.trainings}
+        return found | {name: self._runner_cursor(name) for name in self.now.runners}
 
     @contextmanager
     def _waking(self) -> Iterator[None]:

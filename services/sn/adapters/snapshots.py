@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
-from services.common import sn_api
+from services.common import sn_api, task_api
 from services.sn import core
 from services.sn.adapters import abi
 from services.sn.core import read_model
@@ -109,6 +109,7 @@ def _sources() -> Iterator[Path]:
     yield from sorted(Path(core.__path__[0]).glob("*.py"))
     yield Path(abi.__file__)
     yield Path(sn_api.__file__)
+    yield Path(task_api.__file__)
 
 
 _CODE = hashlib.sha256(b"".join(path.read_bytes() for path in _sources())).hexdigest().encode()

@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, assert_never
 
 from fastapi import Depends, Response
 from pydantic import BaseModel
@@ -19,9 +19,11 @@ from services.sn.adapters.entry import Network
 from services.sn.adapters.membership import Membership
 from services.sn.adapters.projection import Projection
 from services.sn.adapters.round_history import RoundHistory
+from services.sn.adapters.tasks import TaskRunners, Tasks
 from services.sn.adapters.trainings import Trainings
 from services.sn.adapters.writer import Writer
 from services.sn.core.refusals import RefusalLimit
+from services.sn.core.taskrunners import TaskRunner
 from services.sn.core.training import Training
 
 log = logging.getLogger("swarm.api")
@@ -52,7 +54,11 @@ MOST_REFUSALS = 20
 """Entries on the ledger in that time because of one certificate: nobody fills the chain so."""
 MOST_POLLS = 128
 """Long polls of one certificate at the same time; SLs of a host share one."""
+LONGEST_WAIT = 60.0
+"""Seconds that a long poll may last."""
 
+Subject = Training | TaskRunner | str
+"""What a write is about; a text names a task, or a taskrunner that does not exist yet."""
 Rpc = Callable[[str, Sequence[Any]], Awaitable[dict[str, Any]]]
 
 
@@ -63,6 +69,8 @@ class Sn:
     projection: Projection
     writer: Writer
     trainings: Trainings
+    tasks: Tasks
+    runners: TaskRunners
     membership: Membership
     rpc: Rpc
     """Answers read-only JSON-RPC."""
@@ -76,35 +84,42 @@ class Sn:
     limit: RefusalLimit = field(default_factory=lambda: RefusalLimit(REFUSAL_EVERY, MOST_REFUSALS))
     polls: Crowd = field(default_factory=lambda: Crowd(MOST_POLLS, "long polls"))
 
-    def as_peer(self, uid: NodeId, who: PeerCertificate) -> None:
-        """Check that the caller is an SL node and acts as itself.
+    def as_node(self, kind: NodeKind, uid: NodeId, who: PeerCertificate) -> None:
+        """Check that the caller is a node of this kind and acts as itself.
 
         Raises:
             ForbiddenError: it is not, or the uid is another node's.
             NotFoundError: nobody registered under this uid.
         """
-        who.require(NodeKind.SL)
+        who.require(kind)
         self.membership.noticed(self.membership.require_owner(uid, who))
 
     @asynccontextmanager
     async def recording(
-        self, training: Training, uid: str, who: PeerCertificate
+        self, subject: Subject, uid: str, who: PeerCertificate
     ) -> AsyncIterator[None]:
-        """Put a refusal of what happens inside on the ledger, and raise it on."""
+        """Put a refusal of what happens inside on the ledger of its subject, and raise it on."""
         try:
             yield
         except (ProtocolError, NotFoundError) as exc:
             now = asyncio.get_running_loop().time()
-            key = (training.name, uid, exc.code, who.fingerprint)
+            key = (getattr(subject, "name", str(subject)), uid, exc.code, who.fingerprint)
             if self.limit.admits(key, who.fingerprint, now):
-                await self._record(training, uid, exc)
+                await self._record(subject, uid, exc)
             raise
 
-    async def _record(
-        self, training: Training, uid: str, exc: ProtocolError | NotFoundError
-    ) -> None:
+    async def _record(self, subject: Subject, uid: str, exc: ProtocolError | NotFoundError) -> None:
+        told = uid, exc.code, str(exc)[:500]
         try:
-            await self.trainings.refused(training, uid, exc.code, str(exc)[:500])
+            match subject:
+                case Training():
+                    await self.trainings.refused(subject, *told)
+                case TaskRunner():
+                    await self.runners.refused(subject, *told)
+                case str():
+                    await self.tasks.refused(subject, *told)
+                case _:
+                    assert_never(subject)
         except ChainUnavailableError as unavailable:
             log.warning("refusal not on the ledger: %s", unavailable)
 

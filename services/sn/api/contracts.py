@@ -14,12 +14,10 @@ from services.common.errors import ProtocolError
 from services.common.ids import ContractNameField, NodeId, NodeIdField, NodeKind
 from services.common.rest import while_there
 from services.sn.adapters.trainings import Trainings
-from services.sn.api.access import NOBODY, Member, Sn, Who, as_json
+from services.sn.api.access import LONGEST_WAIT, NOBODY, Member, Sn, Who, as_json
 from services.sn.core.training import Training
 from services.sn.core.views import summary_of
 
-LONGEST_WAIT = 60.0
-"""Seconds that a long poll may last."""
 ROUNDS_AT_ONCE = 200
 """Rounds on a page, unless the reader says how many."""
 MOST_ROUNDS = 1000
@@ -123,7 +121,7 @@ def _add_peer_write(
     ) -> Response:
         training, peer = sn.projection.training(name), NodeId(uid)
         async with sn.recording(training, uid, who):
-            sn.as_peer(peer, who)
+            sn.as_node(NodeKind.SL, peer, who)
             await act(sn.trainings, training, peer, body)
         return as_json(sn.projection.state(name))
 

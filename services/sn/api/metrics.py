@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
 from services.common.sn_api import Phase
+from services.common.task_api import RunnerState, TaskPeerState
 from services.sn.api.access import Sn
 
 CONTENT_TYPE = "text/plain; version=0.0.4"
@@ -46,6 +47,19 @@ def _families(sn: Sn) -> Iterable[str]:
         for phase in Phase
     ]
     yield _gauge("swarm_contract_phase", "1 for the present phase", phases)
+    runners = [now.runners[name] for name in sorted(now.runners)]
+    states = [
+        ({"taskrunner": r.name, "state": state}, float(r.state is state))
+        for r in runners
+        for state in RunnerState
+    ]
+    yield _gauge("swarm_taskrunner_state", "1 for the present state", states)
+    peers = [
+        ({"taskrunner": r.name, "state": state}, float(r.count(state)))
+        for r in runners
+        for state in TaskPeerState
+    ]
+    yield _gauge("swarm_taskrunner_peers", "Peers of the present run", peers)
     yield "# HELP swarm_transaction_seconds From sending a transaction to reading its effect\n"
     yield "# TYPE swarm_transaction_seconds summary\n"
     yield f"swarm_transaction_seconds_sum {sn.writer.seconds}\n"

@@ -1,4 +1,4 @@
-"""Events of the system and training contracts, as plain values.
+"""Events of the system and training contracts, as plain values; ``task_events.py`` has the others.
 
 One class per Solidity event, with the same fields in snake_case; uids and digests are hex strings.
 The adapters decode logs into these, the folds beside this module turn them into read models.
@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from services.common.ids import Digest, NodeId, NodeKind
 from services.common.sn_api import PeerState, Perf
+from services.sn.core.task_events import RunnerEvent, TaskEvent
 
-TRAINING_KIND = 1
-"""``SwarmRegistry.TRAINING``: the kind of entry that names a training contract."""
+TRAINING_KIND, TASKRUNNER_KIND, SYSTEM_KIND = 1, 2, 3
+"""The SwarmRegistry's kinds of entries: what a name is the name of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,4 +270,4 @@ TrainingEvent = (
     | Exposed | Published | Left | Returned | Refused | PerfReported | Completed | Reset
 )  # fmt: skip
 
-LedgerEvent = DirectoryEvent | NodeEvent | TrainingEvent
+LedgerEvent = DirectoryEvent | NodeEvent | TrainingEvent | TaskEvent | RunnerEvent

@@ -35,6 +35,8 @@ class Node:
     """Number of the registry event that was its last sign of life."""
     revision: int
     """Number of the registry event that last changed its address or certificate."""
+    turned: int
+    """Number of the registry event that last changed whether it is alive."""
 
 
 @dataclass(slots=True)
@@ -62,6 +64,11 @@ class Nodes:
         node = self.by_uid.get(uid)
         return node.revision if node else 0
 
+    def shown_at(self, uid: str) -> int:
+        """The same, and grows also when the node is lost or comes back."""
+        node = self.by_uid.get(uid)
+        return max(node.revision, node.turned) if node else 0
+
     def apply(self, event: ledger.NodeEvent, block: Block) -> None:
         """Advance by one event of the registry, in chain order."""
         self.seq += 1
@@ -88,6 +95,7 @@ class Nodes:
             container=event.container, version=event.version, parent=event.parent,
             fingerprint=event.fingerprint, alive=True, left=False, last_seen=block.time,
             heard=self.seq, revision=old.revision if old else self.seq,
+            turned=old.turned if old and old.alive else self.seq,
         )  # fmt: skip
         if old is not None and _shown(old) != _shown(node):
             node = replace(node, revision=self.seq)
@@ -98,10 +106,11 @@ class Nodes:
         for uid in gone:
             del self.by_uid[uid]
 
-    def _mark(self, uid: str, **changes: bool | int) -> None:
+    def _mark(self, uid: str, *, alive: bool, **changes: bool | int) -> None:
         node = self.by_uid.get(uid)
         if node is not None:
-            self.by_uid[uid] = replace(node, **changes)  # type: ignore[arg-type]
+            turned = node.turned if node.alive is alive else self.seq
+            self.by_uid[uid] = replace(node, alive=alive, turned=turned, **changes)  # type: ignore[arg-type]
 
 
 def _shown(node: Node) -> tuple[str, str, str]:

@@ -1,13 +1,16 @@
 """Everything folded from one history of the chain, and the same as text, to go on from later."""
 
 from dataclasses import dataclass, field
+from typing import assert_never
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from services.sn.core import ledger
+from services.sn.core import ledger, task_events
 from services.sn.core.directory import Directory
 from services.sn.core.ledger import Block
 from services.sn.core.nodes import Nodes
+from services.sn.core.taskrunners import TaskRunner
+from services.sn.core.tasks import TASK_REGISTRY, Tasks
 from services.sn.core.training import Training
 
 
@@ -22,29 +25,38 @@ class ReadModel:
     trainings: dict[str, Training] = field(default_factory=dict)
     """By name."""
     by_address: dict[str, Training] = field(default_factory=dict)
+    tasks: Tasks = field(default_factory=Tasks)
+    runners: dict[str, TaskRunner] = field(default_factory=dict)
+    """By name."""
+    runner_at: dict[str, TaskRunner] = field(default_factory=dict)
+    """By address."""
 
     def apply(self, event: ledger.LedgerEvent, address: str, block: Block) -> None:
         """Advance the fold that ``event`` belongs to."""
-        match event:
-            case ledger.WriterAdded() | ledger.WriterRemoved():
-                self.directory.apply(event)
-            case ledger.Registered():
-                self.directory.apply(event)
+        if isinstance(event, ledger.TrainingEvent):
+            self.by_address[address].apply(event, block)
+        elif isinstance(event, ledger.NodeEvent):
+            self.nodes.apply(event, block)
+        elif isinstance(event, task_events.RunnerEvent):
+            self.runner_at[address].apply(event, block)
+        elif isinstance(event, task_events.TaskEvent):
+            self.tasks.apply(event, block)
+        elif isinstance(event, ledger.DirectoryEvent):
+            self.directory.apply(event)
+            if isinstance(event, ledger.Registered):
                 self._name(event)
-            case (
-                ledger.NodeRegistered()
-                | ledger.NodesAlive()
-                | ledger.NodesLost()
-                | ledger.NodeLeft()
-            ):
-                self.nodes.apply(event, block)
-            case _:
-                self.by_address[address].apply(event, block)
+        else:
+            assert_never(event)
 
     def _name(self, event: ledger.Registered) -> None:
         if event.kind == ledger.TRAINING_KIND:
             training = Training(event.name, event.at, event.created)
             self.trainings[event.name] = self.by_address[event.at] = training
+        elif event.kind == ledger.TASKRUNNER_KIND:
+            runner = TaskRunner(event.name, event.at, event.created)
+            self.runners[event.name] = self.runner_at[event.at] = runner
+        elif event.name == TASK_REGISTRY:
+            self.tasks.register(event)
 
 
 class _Saved(BaseModel):
@@ -54,6 +66,8 @@ class _Saved(BaseModel):
     directory: Directory
     nodes: Nodes
     trainings: list[Training]
+    tasks: Tasks
+    runners: list[TaskRunner]
 
 
 def save(model: ReadModel) -> bytes:
@@ -62,7 +76,8 @@ def save(model: ReadModel) -> bytes:
     assert head is not None, "nothing is folded yet"
     saved = _Saved.model_construct(
         head=Block(head.number, head.hash, head.time), directory=model.directory,
-        nodes=model.nodes, trainings=list(model.trainings.values()),
+        nodes=model.nodes, trainings=list(model.trainings.values()), tasks=model.tasks,
+        runners=list(model.runners.values()),
     )  # fmt: skip
     return saved.model_dump_json().encode()
 
@@ -81,4 +96,7 @@ def load(text: bytes) -> ReadModel:
         saved.head, saved.directory, saved.nodes,
         {training.name: training for training in saved.trainings},
         {training.address: training for training in saved.trainings},
+        saved.tasks,
+        {runner.name: runner for runner in saved.runners},
+        {runner.address: runner for runner in saved.runners},
     )  # fmt: skip

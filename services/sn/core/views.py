@@ -52,7 +52,7 @@ def waiting_for(training: Training, nodes: Nodes) -> str:
         case api.Phase.MERGING:
             models = sum(p.participant and not p.dropped for p in training.peers.values())
             return (
-                f"waiting for leader {_name(training.leader, nodes)} to publish the merge of "
+                f"waiting for leader {name_of(training.leader, nodes)} to publish the merge of "
                 f"{models} models"
             )
         case api.Phase.COMPLETED:
@@ -82,18 +82,18 @@ def _missing_for_verdict(training: Training, proposal: api.Proposal, nodes: Node
     """Names the merge and how many attested it; who got something else, where somebody did."""
     assert training.terms is not None, "a merge without terms"
     got, wanted = len(proposal.attested), training.terms.attestations
-    words = f"attestations {got}/{wanted} for the merge by {_name(training.leader, nodes)}"
+    words = f"attestations {got}/{wanted} for the merge by {name_of(training.leader, nodes)}"
     if proposal.disputed:
-        others = ", ".join(_name(item.peer, nodes) for item in proposal.disputed)
+        others = ", ".join(name_of(item.peer, nodes) for item in proposal.disputed)
         words += f" (another result than the leader's: {others})"
     return f"waiting for {words}"
 
 
 def _missing_for_close(training: Training, nodes: Nodes) -> str:
     """Names the peers that have not checked in; where all did, the leader."""
-    leader = _name(training.leader, nodes)
+    leader = name_of(training.leader, nodes)
     live = [peer for peer in training.peers.values() if peer.live]
-    missing = sorted(_name(peer.uid, nodes) for peer in live if peer.checkin is None)
+    missing = sorted(name_of(peer.uid, nodes) for peer in live if peer.checkin is None)
     ready = len(live) - len(missing)
     if not missing:
         return (
@@ -107,7 +107,7 @@ def _missing_for_close(training: Training, nodes: Nodes) -> str:
     )
 
 
-def _name(uid: str, nodes: Nodes) -> str:
+def name_of(uid: str, nodes: Nodes) -> str:
     """What a person calls a node: its container and the start of its uid."""
     node = nodes.get(uid)
     return f"{node.container} ({uid[:8]})" if node and node.container else uid[:8]

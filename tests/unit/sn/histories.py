@@ -5,10 +5,13 @@ from hypothesis import strategies as st
 from services.common.ids import NO_DIGEST, NodeKind
 from services.common.sn_api import PeerState, Perf
 from services.sn.core import ledger
+from services.sn.core.tasks import TASK_REGISTRY
+from tests.unit.sn.task_histories import TASKS_AT, RegistryScript, RunnerScript
 
 REGISTRY, NODES = "0xREGISTRY", "0xNODES"
 UIDS = [letter * 32 for letter in "abcd"]
 NAMES = ["one", "two"]
+RUNNERS = ["runner", "other runner"]
 WORDS = ["", "lost", "below min peers", 'ä \u2028 "quoted" \\ line\n']
 FLOATS = st.floats(width=32)
 
@@ -17,7 +20,7 @@ perfs = st.builds(Perf, loss=FLOATS, metric=FLOATS, epochs=st.integers(0, 3))
 system_events = st.one_of(
     st.tuples(st.just(REGISTRY), st.builds(ledger.WriterAdded, uids)),
     st.tuples(st.just(REGISTRY), st.builds(ledger.WriterRemoved, uids)),
-    st.tuples(st.just(REGISTRY), st.builds(ledger.Registered, words, st.just(2), uids, st.just(1))),
+    st.tuples(st.just(REGISTRY), st.builds(ledger.Registered, words, st.just(3), uids, st.just(1))),
     st.tuples(
         st.just(NODES),
         st.builds(
@@ -118,14 +121,20 @@ class _Contract:
 
 @st.composite
 def histories(draw, most=30):
-    """Events with their addresses; the two training contracts are named first."""
-    contracts = [_Contract(draw, name) for name in NAMES]
+    """Events with their addresses; all contracts are named first."""
+    scripts = [
+        *(_Contract(draw, name) for name in NAMES), *(RunnerScript(draw, name) for name in RUNNERS),
+        RegistryScript(draw),
+    ]  # fmt: skip
+    trainings, runners, system = ledger.TRAINING_KIND, ledger.TASKRUNNER_KIND, ledger.SYSTEM_KIND
     found = [
-        (REGISTRY, ledger.Registered(name, ledger.TRAINING_KIND, f"0x{name}", 5)) for name in NAMES
+        *((REGISTRY, ledger.Registered(name, trainings, f"0x{name}", 5)) for name in NAMES),
+        *((REGISTRY, ledger.Registered(name, runners, f"0x{name}", 6)) for name in RUNNERS),
+        (REGISTRY, ledger.Registered(TASK_REGISTRY, system, TASKS_AT, 7)),
     ]
-    for which in draw(st.lists(st.sampled_from([0, 0, 0, 1, None]), max_size=most)):
+    for which in draw(st.lists(st.sampled_from([0, 0, 0, 1, 2, 2, 3, 4, None]), max_size=most)):
         if which is None:
             found.append(draw(system_events))
         else:
-            found.append((contracts[which].address, contracts[which].event()))
+            found.append((scripts[which].address, scripts[which].event()))
     return found

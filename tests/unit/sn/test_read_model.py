@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from services.sn.core import rounds, training
 from services.sn.core.ledger import Block
 from services.sn.core.read_model import ReadModel, load, save
-from tests.unit.sn.histories import NAMES, histories
+from tests.unit.sn.histories import NAMES, RUNNERS, histories
 
 
 def fold(model, history, start):
@@ -27,7 +27,7 @@ def plain(model):
     fields["directory"]["writers"] = sorted(fields["directory"]["writers"])
     for each in fields["trainings"].values():
         each["events"] = [event.model_dump(mode="json") for event in each["events"]]
-    del fields["by_address"]
+    del fields["by_address"], fields["runner_at"]
     return repr(fields)
 
 
@@ -58,6 +58,8 @@ def test_a_loaded_contract_is_one_object_under_name_and_address(history):
     loaded = load(save(fold(ReadModel(), history, 0)))
     for name in NAMES:
         assert loaded.trainings[name] is loaded.by_address[f"0x{name}"]
+    for name in RUNNERS:
+        assert loaded.runners[name] is loaded.runner_at[f"0x{name}"]
 
 
 def test_text_that_is_no_read_model():

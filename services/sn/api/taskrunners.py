@@ -1,0 +1,111 @@
+"""``/v1/taskrunners``: operators assign tasks, SWOPs write their part of the runs, anybody reads.
+
+Every write answers with the taskrunner as it is once the write is applied.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel
+
+from services.common import task_api as api
+from services.common.errors import ProtocolError
+from services.common.ids import ContractNameField, NodeId, NodeIdField, NodeKind
+from services.common.rest import while_there
+from services.sn.adapters.tasks import TaskRunners
+from services.sn.api.access import LONGEST_WAIT, NOBODY, Member, Sn, Who, as_json
+from services.sn.core.runner_views import summary_of
+from services.sn.core.taskrunners import TaskRunner
+
+SwopWrite = Callable[[TaskRunners, TaskRunner, NodeId, Any], Awaitable[None]]
+
+SWOP_WRITES: dict[str, tuple[type[BaseModel], SwopWrite]] = {
+    "listen": (api.Listen, TaskRunners.listen),
+    "enrol": (api.EnrolInRun, TaskRunners.enrol),
+    "report": (api.PeerReport, TaskRunners.report),
+    "quit": (api.Quit, TaskRunners.quit),
+}
+"""``POST /v1/taskrunners/{name}/swops/{uid}/{verb}``: what it takes and what it does."""
+
+
+def router(sn: Sn) -> APIRouter:
+    """The routes."""
+    routes = APIRouter(prefix="/v1/taskrunners", tags=["taskrunners"])
+    _add_reads(sn, routes)
+    _add_operators_writes(sn, routes)
+    for verb, (body, act) in SWOP_WRITES.items():
+        _add_swop_write(sn, routes, verb, body, act)
+    return routes
+
+
+def _add_reads(sn: Sn, routes: APIRouter) -> None:
+    @routes.get("")
+    async def listed(_who: Member) -> list[api.TaskRunnerSummary]:
+        return [summary_of(runner) for _, runner in sorted(sn.projection.now.runners.items())]
+
+    @routes.get("/{name}")
+    async def state(name: ContractNameField, _who: Member) -> Response:
+        return as_json(sn.projection.runner_state(name))
+
+    @routes.get("/{name}/events")
+    async def events(
+        name: ContractNameField,
+        who: Member,
+        request: Request,
+        after: Annotated[str, Query(max_length=100)] = "",
+        wait: Annotated[float, Query(ge=0, allow_inf_nan=False)] = 0.0,
+    ) -> Response:
+        with sn.polls.one_more(who.fingerprint):
+            watch = sn.projection.watch_runner(name, after, min(wait, LONGEST_WAIT))
+            return as_json(await while_there(request, watch))
+
+
+def _add_operators_writes(sn: Sn, routes: APIRouter) -> None:
+    @routes.post("")
+    async def create(body: api.CreateTaskRunner, who: Who) -> Response:
+        async with sn.recording(body.name, NOBODY, who):
+            who.require(NodeKind.SWCI)
+            if body.name in sn.projection.now.directory.contracts:
+                raise ProtocolError(f"the name {body.name!r} is taken", "name-taken")
+            await sn.runners.create(body.name)
+        return as_json(sn.projection.runner_state(body.name), 201)
+
+    @routes.post("/{name}/assign")
+    async def assign(name: ContractNameField, body: api.Assign, who: Who) -> Response:
+        runner = sn.projection.runner(name)
+        async with sn.recording(runner, NOBODY, who):
+            who.require(NodeKind.SWCI)
+            await sn.runners.assign(runner, body)
+        return as_json(sn.projection.runner_state(name))
+
+    @routes.post("/{name}/reset")
+    async def reset(
+        name: ContractNameField,
+        who: Who,
+        reason: Annotated[str, Query(max_length=200)] = "",
+        run: Annotated[int | None, Query(ge=0, lt=2**32)] = None,
+    ) -> Response:
+        runner = sn.projection.runner(name)
+        async with sn.recording(runner, NOBODY, who):
+            who.require(NodeKind.SWCI)
+            by = f"{who.common_name}: {reason}" if reason else who.common_name
+            await sn.runners.reset(runner, runner.run if run is None else run, by)
+        return as_json(sn.projection.runner_state(name))
+
+
+def _add_swop_write(
+    sn: Sn, routes: APIRouter, verb: str, schema: type[BaseModel], act: SwopWrite
+) -> None:
+    async def write(
+        name: ContractNameField, uid: NodeIdField, body: BaseModel, who: Who
+    ) -> Response:
+        runner, swop = sn.projection.runner(name), NodeId(uid)
+        async with sn.recording(runner, uid, who):
+            sn.as_node(NodeKind.SWOP, swop, who)
+            await sn.membership.revived(swop)
+            await act(sn.runners, runner, swop, body)
+        return as_json(sn.projection.runner_state(name))
+
+    write.__annotations__["body"] = schema
+    routes.post(f"/{{name}}/swops/{{uid}}/{verb}", name=verb)(write)
