@@ -1,0 +1,1 @@
+"""SWOP: runs tasks of a taskrunner on this host."""

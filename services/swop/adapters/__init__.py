@@ -1,0 +1,1 @@
+"""What a SWOP touches: containers or processes, volumes, downloads."""

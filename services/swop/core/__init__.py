@@ -1,0 +1,1 @@
+"""What a SWOP decides; pure."""
