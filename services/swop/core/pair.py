@@ -142,11 +142,14 @@ class Pair:
         self.phase = Phase.ENDING
         self._ended.add(event.role)
         failed = event.code != 0
-        if failed and self._failure is None and self._had_session is not False:
+        unwanted = event.role is Role.SL and self._had_session is False  # we stopped it
+        if failed and self._failure is None and not unwanted:
             said = of_sl if event.role is Role.SL else of_ml
             self._failure = said(event.code, event.lines)
+        if failed and event.role is Role.ML:
+            return self._stop(Role.SL)
         if failed:
-            return self._stop(Role.SL) if event.role is Role.ML else [Wait(ML_SECONDS)]
+            return [] if Role.ML in self._ended else [Wait(ML_SECONDS)]
         if Role.ML not in self._ended or self._failure is not None or self._asked:
             return []
         self._asked = True
