@@ -287,6 +287,7 @@ def _remove(api: APIClient, id: str) -> None:
 
 
 def _save_logs(api: APIClient, id: str, path: Path) -> None:
+    api.inspect_container(id)  # the SDK forgets to close the stream where there is no container
     part = path.with_name(path.name + ".part")
     left = LARGEST_LOG
     with part.open("wb") as file:

@@ -171,6 +171,17 @@ async def test_pull_and_its_user(place: Place):
     assert place.got == []
 
 
+async def test_a_pull_replaces_no_image_made_here(place: Place):
+    target, path = "/images/create?fromImage=org/sl&tag=1", "/images/org/sl:1/json"
+    place.things[path] = {"RepoDigests": [], "Config": {"Labels": None}}
+    status, text = await place.ask("POST", target)
+    assert (status, "was made on this host" in text, place.got) == (403, True, [])
+    place.things[path] = {"RepoDigests": ["org/sl@sha256:00"], "Config": {"Labels": None}}
+    assert (await place.ask("POST", target))[0] == 200
+    place.things[path] = {"RepoDigests": [], "Config": {"Labels": SEAL.label("image", "org/sl:1")}}
+    assert (await place.ask("POST", target))[0] == 200
+
+
 async def test_images_by_digest_may_be_asked_for(place: Place):
     digest = "sha256%3A" + "0" * 64
     assert (await place.ask("GET", f"/images/org/name%40{digest}/json"))[0] == 200

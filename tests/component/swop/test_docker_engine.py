@@ -159,7 +159,7 @@ async def test_a_cancelled_build_ends(docker_stage: Stage):
     building.cancel()
     with pytest.raises(asyncio.CancelledError):
         await building
-    with docker_place.swept(docker_stage.mark) as client:
+    with docker_place.connected() as client:
         deadline = time.monotonic() + 30
         while _building(client, docker_stage.mark):
             assert time.monotonic() < deadline, "the build still runs"
@@ -173,7 +173,7 @@ def _building(client: docker.DockerClient, mark: str) -> list[object]:
 async def test_what_a_killed_swop_left_is_removed(docker_stage: Stage, monkeypatch):
     volume = f"{docker_stage.mark}-v"
     await docker_stage.engine.make_volume(volume, {})
-    with docker_place.swept(docker_stage.mark) as client:
+    with docker_place.connected() as client:
         docker_volumes._ensure_image(client.api)
         left = client.api.create_container(
             docker_volumes.HELPER_IMAGE, ["/never-started"],
