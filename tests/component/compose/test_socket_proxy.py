@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import socket
 import stat
 import sys
 from collections.abc import AsyncIterator
@@ -10,8 +12,11 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
+from compose.socket_proxy.daemon import Daemon
+from compose.socket_proxy.gate import Gate
 from compose.socket_proxy.roots import Roots
 from compose.socket_proxy.seal import Seal, read_key
+from compose.socket_proxy.server import Server
 from tests.component.compose.socket_proxy_place import ID, SEAL, Place, proxied
 
 
@@ -251,3 +256,18 @@ async def test_the_program(tmp_path: Path):
         process.terminate()
         await process.communicate()
     assert process.returncode == 0
+
+
+async def test_it_takes_the_place_of_a_killed_one_and_of_nothing_else(tmp_path: Path):
+    daemon = Daemon(tmp_path / "none")
+    server = Server(Gate(daemon, SEAL, Roots([])), daemon)
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(str(tmp_path / "s"))
+    left.close()
+    async with server.listening(tmp_path / "s", 0o600, os.getgid()):
+        assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o600
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(OSError, match="in use"):
+        async with server.listening(tmp_path / "file", 0o600, None):
+            pass
+    assert (tmp_path / "file").read_text() == "precious"
