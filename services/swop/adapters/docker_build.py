@@ -97,6 +97,10 @@ class BuildOutput:
     def _failure(self, message: Mapping[str, Any]) -> BuildError:
         detail = message.get("errorDetail")
         code = detail.get("code") if isinstance(detail, Mapping) else None
-        why = f"ended with code {code}" if code else sentence(str(message["error"]))
+        why = f"ended with code {code}" if code else _unprefixed(str(message["error"]))
         ending = f"; last lines: {' | '.join(self._last)}" if self._last and code else ""
         return BuildError(words(f"build failed at {self._where()}: {why}{ending}"), self._step)
+
+
+def _unprefixed(error: str) -> str:
+    return sentence(error).removeprefix("Docker refused: ")

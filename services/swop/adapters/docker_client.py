@@ -8,6 +8,7 @@ and a process does not end before all of them have returned, which a stuck daemo
 import asyncio
 import contextvars
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from docker.types import CancellableStream
 from docker.utils import parse_repository_tag
 from requests import Response
 
-from services.swop.adapters.docker_errors import translated
+from services.swop.adapters.docker_errors import translated, unreachable
 from services.swop.core.engine import BuildSpec
 
 T = TypeVar("T")
@@ -50,6 +51,25 @@ class Access:
             return cls(url)
         home = Path(env.get("HOME") or "/root")
         return cls(url, Path(env.get("DOCKER_CERT_PATH") or home / ".docker"))
+
+
+def knock(url: str) -> None:
+    """See whether anybody listens on a Unix socket, before the SDK tries.
+
+    The SDK hides why it could not connect, and forgets to close the socket.
+
+    Raises:
+        EngineUnreachableError: nobody does, or SWOP may not use it.
+    """
+    scheme, _, path = url.partition("://")
+    if scheme not in ("unix", "http+unix"):
+        return
+    with socket.socket(socket.AF_UNIX) as door:
+        door.settimeout(ANSWER_SECONDS)
+        try:
+            door.connect("/" + path.lstrip("/"))
+        except OSError as error:
+            raise unreachable(error, url) from error
 
 
 class Client:
@@ -109,6 +129,7 @@ class Client:
             raise failed[0]
 
     def _do(self, doing: Callable[[APIClient], T]) -> T:
+        knock(self.url)
         with translated(self.url):
             return doing(self._connected())
 

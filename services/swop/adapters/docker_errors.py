@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import docker.errors
 import requests.exceptions
+from requests.exceptions import ChunkedEncodingError
 
 from services.swop.core.engine import EngineError
 
@@ -18,7 +19,6 @@ LONGEST = 400
 
 _PORT = "port {0} of this host is in use: choose another one"
 _SENTENCES = (
-    (r"^socket-proxy: (.+)", "the Docker socket proxy refused: {0}"),
     (r"port (?:0\.0\.0\.0|\[?[0-9a-f:.]*\]?):(\d+)/", _PORT),
     (r"Bind for \S*?:(\d+) failed: port is already allocated", _PORT),
     (r"listen \w+ \S*?:(\d+): bind: address already in use", _PORT),
@@ -51,6 +51,7 @@ _SENTENCES = (
         r"manifest for (\S+) not found",
         "image {0} does not exist in its registry: correct its name or tag",
     ),
+    (r"manifest unknown", "this image does not exist in its registry: correct its name or tag"),
     (
         r"unauthorized|denied: |no basic auth credentials",
         "the registry refused this user: correct Auth of the task",
@@ -83,9 +84,21 @@ _SENTENCES = (
         r"get (\S+): no such volume",
         "volume {0} is missing on this host: run the task that makes it here first",
     ),
+    (
+        r"the --mount option requires BuildKit",
+        "RUN --mount needs BuildKit, which SWOP does not build with: change BuildSteps",
+    ),
+    (r"dockerfile parse error|Dockerfile \(\S+\) cannot be empty", "BuildSteps are wrong: {full}"),
+    (
+        r"unable to find (user|group) ([^\s:]+)",
+        "{0} {1} does not exist in this image: give its number, or make it in the image",
+    ),
+    (r"^socket-proxy: (.+)", "the Docker socket proxy refused: {0}"),
 )
 """What Docker (26, 20.10) writes, and what we say instead; the first that fits."""
 
+_NO_DAEMON = frozenset({502, 503})
+"""Statuses of a proxy in front of a daemon that is down."""
 _COMPILED = tuple((re.compile(pattern, re.IGNORECASE), text) for pattern, text in _SENTENCES)
 
 
@@ -110,16 +123,19 @@ def sentence(explanation: str) -> str:
     return f"Docker refused: {full}"
 
 
-def _unreachable(error: BaseException, url: str) -> str:
-    """Why nobody answers at this address, and what to do."""
-    if "Permission denied" in str(error):
-        return (
-            f"SWOP may not use the Docker socket {url}: "
-            "give it the socket's group (--docker-group-id)"
-        )
-    if "No such file" in str(error):
-        return f"there is no Docker socket {url}: mount it into SWOP, or start Docker"
-    return f"Docker does not answer at {url}: start it (systemctl start docker)"
+def unreachable(error: BaseException, url: str) -> EngineUnreachableError:
+    """Nobody answers at this address: why, and what to do."""
+    match error:
+        case PermissionError():
+            text = (
+                f"SWOP may not use the Docker socket {url}: "
+                "give it the socket's group (--docker-group-id)"
+            )
+        case FileNotFoundError():
+            text = f"there is no Docker socket {url}: mount it into SWOP, or start Docker"
+        case _:
+            text = f"Docker does not answer at {url}: start it (systemctl start docker)"
+    return EngineUnreachableError(text)
 
 
 def translate(error: Exception, url: str) -> EngineError:
@@ -129,23 +145,24 @@ def translate(error: Exception, url: str) -> EngineError:
         error: what the SDK or its HTTP library raised.
         url: where the daemon is, for the text.
     """
-    match error:
-        case docker.errors.APIError():
-            return EngineError(sentence(str(error.explanation or error)))
-        case requests.exceptions.Timeout() if not isinstance(
-            error, requests.exceptions.ConnectTimeout
-        ):
-            return EngineUnreachableError(f"Docker at {url} did not answer in time: is it stuck?")
-        case requests.exceptions.ConnectionError() | requests.exceptions.ChunkedEncodingError():
-            return EngineUnreachableError(_unreachable(error, url))
-        case docker.errors.DockerException() if "server API version" in str(error):
-            return EngineUnreachableError(_unreachable(error, url))
-        case docker.errors.InvalidVersion():
-            return EngineError(
-                f"this Docker is too old: version 20.10 or newer ({words(str(error))})"
-            )
-        case _:
-            return EngineError(f"Docker cannot be used so: {words(str(error))}")
+    if isinstance(error, docker.errors.APIError):
+        text = sentence(str(error.explanation or error))
+        down = error.status_code in _NO_DAEMON
+        return EngineUnreachableError(text) if down else EngineError(text)
+    if isinstance(error, requests.exceptions.ReadTimeout):
+        return EngineUnreachableError(f"Docker at {url} did not answer in time: is it stuck?")
+    broken = isinstance(error, requests.exceptions.ConnectionError | ChunkedEncodingError)
+    if broken or "server API version" in str(error):
+        return unreachable(error, url)
+    return EngineError(_other(error))
+
+
+def _other(error: Exception) -> str:
+    if isinstance(error, docker.errors.InvalidVersion):
+        return f"this Docker is too old: version 20.10 or newer ({words(str(error))})"
+    if isinstance(error, OSError) and error.strerror:  # of a file: a full disk, say
+        return words(f"on this host: {error.strerror}: {error.filename}")
+    return f"Docker cannot be used so: {words(str(error))}"
 
 
 @contextmanager

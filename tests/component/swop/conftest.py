@@ -75,7 +75,8 @@ async def proxy(listen: Path, *more: str) -> AsyncIterator[str]:
     """The socket proxy as a process in front of the engine; its URL."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "compose.socket_proxy", "--listen", str(listen),
-        "--upstream", docker_place.URL.removeprefix("unix://"), *more,
+        "--upstream", docker_place.URL.removeprefix("unix://"),
+        "--key", str(listen.with_suffix(".key")), *more,
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )  # fmt: skip

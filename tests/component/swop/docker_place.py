@@ -13,7 +13,8 @@ from pathlib import Path
 import docker
 from docker.errors import DockerException, ImageNotFound
 
-from services.swop.adapters.docker_client import DEFAULT_URL
+from services.swop.adapters.docker_client import DEFAULT_URL, knock
+from services.swop.core.engine import EngineError
 
 URL = os.environ.get("DOCKER_HOST") or DEFAULT_URL
 IMAGE = "swarm-test-tiny:1"
@@ -26,11 +27,12 @@ TOOLS = ("sh", "cat", "echo", "env", "id", "ls", "pwd", "seq", "sleep", "true", 
 def why_not() -> str | None:
     """Why there can be no container tests here; None where there can."""
     try:
+        knock(URL)
         client = docker.DockerClient(URL, version="auto", timeout=20)
-    except DockerException as error:
-        return f"no Docker engine answers at {URL}: {error}"
+    except (EngineError, DockerException) as error:
+        return str(error)
     try:
-        _ensure_image(client)
+        ensure_image(client)
         # an engine can start and still run nothing
         client.containers.run(IMAGE, ["true"], remove=True, labels=[LABEL])
     except (DockerException, OSError, subprocess.SubprocessError) as error:
@@ -40,7 +42,8 @@ def why_not() -> str | None:
     return None
 
 
-def _ensure_image(client: docker.DockerClient) -> None:
+def ensure_image(client: docker.DockerClient) -> None:
+    """Import the tiny image where it is missing."""
     try:
         client.images.get(IMAGE)
     except ImageNotFound:
