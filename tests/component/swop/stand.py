@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from compose.plan import REPOSITORY
 from services.common import task_api as api
-from services.common.ids import NodeId, NodeKind
+from services.common.ids import DEFAULT_CONTRACT, NodeId, NodeKind
 from services.common.task_client import TaskClient
 from tests.faults.network import ENDS_WITH_US
 from tests.faults.standing import Standing
@@ -237,6 +237,16 @@ class Stand:
     async def reset(self) -> None:
         """RESET TASKRUNNER."""
         await self.tasks.reset(self.runner, "test")
+
+    async def training(self, count: int) -> None:
+        """Wait until that many SLs take part in the default training."""
+        deadline, cursor = time.monotonic() + PATIENCE, "0"
+        while True:
+            state = await self._sn.watch(DEFAULT_CONTRACT, cursor, 1.0)
+            cursor = state.cursor
+            if sum(each.live for each in state.view.peers) == count:
+                return
+            assert time.monotonic() < deadline, f"{state.view}\n{self.story()}"
 
     async def ended(self) -> api.TaskRunnerView:
         """Wait for COMPLETE or ERROR."""
