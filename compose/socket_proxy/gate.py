@@ -11,7 +11,7 @@ from enum import Enum, auto
 from typing import Any
 
 from compose.socket_proxy import create_body, strict_json
-from compose.socket_proxy.create_body import IMAGE, LABEL, NAME, PATH, labels
+from compose.socket_proxy.create_body import IMAGE, NAME, PATH, labels
 from compose.socket_proxy.daemon import Daemon
 from compose.socket_proxy.fields import items, mapping, record, text
 from compose.socket_proxy.refusal import Refused
@@ -127,9 +127,9 @@ class Gate:
         return Passed(call.target(name=str(container["Id"])))
 
     async def _list(self, call: Call, _body: bytes) -> Passed:
-        """Only what is sealed; whether the seal holds is looked at again with every use."""
+        """Only what may be of this proxy; the seal is looked at with every use."""
         given = _FILTERS(strict_json.loads(call.query.get("filters") or "{}", "filters"), "filters")
-        filters = json.dumps({"label": [*given.get("label", []), LABEL]})
+        filters = json.dumps({"label": [*given.get("label", []), self._seal.by]})
         return Passed(call.target(query=call.query | {"filters": filters}))
 
     async def _make_volume(self, call: Call, body: bytes) -> Passed:

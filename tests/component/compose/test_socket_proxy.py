@@ -112,11 +112,11 @@ async def test_only_its_own_are_listed(place: Place):
     assert (await place.ask("GET", target))[0] == 200
     assert _query(place) == {
         "all": ["1"],
-        "filters": ['{"label": ["swarm.group=g", "swarm.proxy"]}'],
+        "filters": [json.dumps({"label": ["swarm.group=g", SEAL.by]})],
     }
     place.got.clear()
     assert (await place.ask("GET", "/containers/json"))[0] == 200
-    assert _query(place) == {"filters": ['{"label": ["swarm.proxy"]}']}
+    assert _query(place) == {"filters": [json.dumps({"label": [SEAL.by]})]}
     place.got.clear()
     for bad in ('{"name":["x"]}', '{"label":{"a":true}}', "[]", "{", '{"label":[],"Label":["x"]}'):
         assert (await place.ask("GET", f"/containers/json?filters={quote(bad)}"))[0] in {400, 403}
@@ -143,7 +143,7 @@ async def test_a_build_is_sealed(place: Place):
      "cgroupparent=/", "securityopt=%5B%5D", "outputs=%5B%5D", "cachefrom=%5B%22x%22%5D",
      "ulimits=x", "shmsize=1", "platform=x", "target=x", "pull=1", "isolation=x",
      "NetworkMode=host", "buildargs=%5B%5D", "buildargs=%7B%22a%22%3A1%7D",
-     "labels=%7B%22swarm.proxy%22%3A%22x%22%7D"],
+     "labels=%7B%22swarm.proxy%22%3A%22x%22%7D", "labels=%7B%22swarm.proxy.by%22%3A%22x%22%7D"],
 )  # fmt: skip
 async def test_builds_of_another_kind(place: Place, more: str):
     assert (await place.ask("POST", f"{BUILD}&{more}", b"tar"))[0] == 403
