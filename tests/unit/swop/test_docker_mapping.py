@@ -4,8 +4,9 @@ import base64
 import io
 import json
 import tarfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import docker.errors
 import pytest
@@ -13,7 +14,7 @@ import requests
 from docker import APIClient
 
 from services.common.errors import ConfigError
-from services.swop.adapters import docker_tar
+from services.swop.adapters import docker_tar, docker_volumes
 from services.swop.adapters.docker_auth import auth_config
 from services.swop.adapters.docker_build import BuildError, BuildOutput
 from services.swop.adapters.docker_client import DEFAULT_URL, Access
@@ -411,3 +412,33 @@ def test_a_build_context_that_is_too_large(monkeypatch: pytest.MonkeyPatch):
     given = _archive(("files/a", b"x" * 101, ""))
     with pytest.raises(EngineError, match="too large"):
         docker_tar.build_context("D", "", iter([given]), io.BytesIO())
+
+
+class _Listing:
+    """The part of the SDK that leftovers are looked for with."""
+
+    def __init__(self, *listed: dict[str, Any]) -> None:
+        self.listed = listed
+        self.removed: list[str] = []
+
+    def containers(self, **asked: Any) -> list[dict[str, Any]]:
+        assert asked == {"all": True, "filters": {"label": [docker_volumes.LABEL_HELPER]}}
+        return list(self.listed)
+
+    def remove_container(self, id: str, **_: Any) -> None:
+        if id == "gone":
+            raise docker.errors.NotFound("gone")
+        self.removed.append(id)
+
+
+def test_only_old_helpers_that_never_ran_are_left_over():
+    now = datetime(2026, 11, 25, 12, tzinfo=UTC)
+    old, new = (int((now - timedelta(minutes=ago)).timestamp()) for ago in (61, 59))
+    api = _Listing(
+        {"Id": "old", "State": "created", "Created": old},
+        {"Id": "gone", "State": "created", "Created": old},
+        {"Id": "new", "State": "created", "Created": new},
+        {"Id": "running", "State": "running", "Created": old},
+    )
+    assert docker_volumes.remove_leftovers(cast("APIClient", api), now) == 2
+    assert api.removed == ["old"]
