@@ -102,6 +102,11 @@ class Swop:
         self._process.send_signal(number)
         return self._process.wait(PATIENCE)
 
+    def wait(self) -> int:
+        """Wait until it ends by itself; its exit code."""
+        assert self._process is not None
+        return self._process.wait(PATIENCE)
+
     def close(self) -> None:
         """Kill it and what it started."""
         self.kill()
@@ -218,13 +223,14 @@ class Stand:
         await self.reset()
         return name
 
-    async def swarm(self, name: str, words: str, prereq: str, **env: str) -> str:
+    async def swarm(self, name: str, words: str, prereq: str, shared: str = "", **env: str) -> str:
         """Write a task that runs `ml_program.py` with these words; its name."""
+        more = f"- {{{shared}}}\n" if shared else ""
         given = "".join(f"- {key}: '{value}'\n" for key, value in env.items())
         body = (
             f"Command: model/{PROGRAM.name} {words}\nEntrypoint: python3\nWorkingDir: /tmp/test\n"
             f"Envvars:\n- CONTRACT: defaultbb.cqdb.sml.hpe\n{given}PrivateContent: /tmp/test/\n"
-            f"SharedContent:\n- {{Src: {PROGRAM.parent}, Tgt: /tmp/test/model, MType: BIND}}\n"
+            f"SharedContent:\n- {{Src: {PROGRAM.parent}, Tgt: /tmp/test/model, MType: BIND}}\n{more}"
         )
         return await self.task(name, api.TaskType.RUN_SWARM, body, prereq)
 
