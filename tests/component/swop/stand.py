@@ -121,6 +121,9 @@ class Swop:
     def program(self, role: str, idx: int = 0) -> int:
         """Process id of the program of a container; ``u`` or ``s``."""
         [folder] = [each for each in self.containers() if f"-{role}-{idx}-" in each.name]
+        return self._child(folder)
+
+    def _child(self, folder: Path) -> int:
         shim = self.shim(folder)
         return int(Path(f"/proc/{shim}/task/{shim}/children").read_text().split()[0])
 
@@ -128,9 +131,12 @@ class Swop:
         """Wait until that many containers have a program that runs."""
         deadline = time.monotonic() + PATIENCE
         while True:
-            with contextlib.suppress(OSError, IndexError, ValueError):
-                if len([self.program(*_role(each)) for each in self.containers()]) == count:
-                    return
+            found = 0
+            for folder in self.containers():
+                with contextlib.suppress(OSError, IndexError):
+                    found += bool(self._child(folder))
+            if found == count:
+                return
             assert time.monotonic() < deadline, (self.containers(), self.said())
             await asyncio.sleep(0.05)
 
@@ -162,12 +168,6 @@ class Swop:
     def said(self) -> str:
         """Its log."""
         return self.log.read_text()
-
-
-def _role(folder: Path) -> tuple[str, int]:
-    """Role and index in a container's name."""
-    *_, role, idx, _ = folder.name.split("-")
-    return role, int(idx)
 
 
 class Stand:
@@ -230,7 +230,8 @@ class Stand:
         body = (
             f"Command: model/{PROGRAM.name} {words}\nEntrypoint: python3\nWorkingDir: /tmp/test\n"
             f"Envvars:\n- CONTRACT: defaultbb.cqdb.sml.hpe\n{given}PrivateContent: /tmp/test/\n"
-            f"SharedContent:\n- {{Src: {PROGRAM.parent}, Tgt: /tmp/test/model, MType: BIND}}\n{more}"
+            f"SharedContent:\n- {{Src: {PROGRAM.parent}, Tgt: /tmp/test/model, MType: BIND}}\n"
+            f"{more}"
         )
         return await self.task(name, api.TaskType.RUN_SWARM, body, prereq)
 
