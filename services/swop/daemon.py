@@ -78,7 +78,7 @@ def _profile(settings: SwopSettings) -> Profile:
 
 
 def _policy(settings: SwopSettings, profile: Profile) -> Policy:
-    path = settings.swop_policy
+    path = settings.swop_policy_file
     if path is None and profile.policy is not None:
         path = settings.usr_dir / profile.policy
     if path is None:

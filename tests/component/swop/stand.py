@@ -24,8 +24,8 @@ from tests.faults.standing import Standing
 
 PATIENCE = 90.0
 PROGRAM = Path(__file__).with_name("ml_program.py")
-POLICY = """
-binds: [/]
+POLICY = f"""
+binds: [{PROGRAM.parent}]
 downloads: ["http://127.0.0.1:*/*"]
 process:
   entrypoints: [python3]
@@ -35,17 +35,19 @@ process:
 class Swop:
     """A SWOP process and its user folder."""
 
-    def __init__(self, stand: "Stand", name: str, nodes: int, settings: dict[str, str]) -> None:
+    def __init__(
+        self, stand: "Stand", name: str, nodes: int, policy: str, settings: dict[str, str]
+    ) -> None:
         self.folder = stand.folder / name
         self.usr = self.folder / "usr"
         self.usr.mkdir(parents=True)
         self.stand, self.name = stand, name
-        (self.usr / "policy.yaml").write_text(POLICY)
+        (self.usr / "policy.yaml").write_text(policy)
         (self.usr / "swop_profile.yaml").write_text(self._profile(nodes))
         self.settings = {
             **stand.standing.pki.files(NodeKind.SWOP, name),
             "SN_NODE_IP": "127.0.0.1", "SN_API_SERVER_PORT": str(stand.standing.port),
-            "USR_DIR": str(self.usr), "SWOP_ENGINE": "process", "SWOP_POLICY":
+            "USR_DIR": str(self.usr), "SWOP_ENGINE": "process", "SWOP_POLICY_FILE":
             str(self.usr / "policy.yaml"), "SWOP_STOP_GRACE": "0.5", **settings,
         }  # fmt: skip
         self.log = self.folder / "swop.log"
@@ -181,9 +183,9 @@ class Stand:
         self._sn = self.standing.client(NodeKind.SWCI)
         self.tasks = TaskClient(self._sn)
 
-    def swop(self, name: str, nodes: int = 2, **settings: str) -> Swop:
+    def swop(self, name: str, nodes: int = 2, policy: str = POLICY, **settings: str) -> Swop:
         """Start a SWOP."""
-        made = Swop(self, name, nodes, settings)
+        made = Swop(self, name, nodes, policy, settings)
         self.swops.append(made)
         made.start()
         return made

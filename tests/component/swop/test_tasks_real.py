@@ -11,7 +11,7 @@ import pytest
 
 from services.common import task_api as api
 from services.common.task_api import RunnerState, TaskPeerState
-from tests.component.swop.stand import Stand, peers
+from tests.component.swop.stand import PROGRAM, Stand, peers
 
 pytestmark = pytest.mark.swarm
 
@@ -112,14 +112,16 @@ async def test_a_missing_image_is_said_at_once(stand: Stand):
 
 
 async def test_what_the_policy_forbids_is_on_the_ledger(stand: Stand):
-    swop = stand.swop("swop-1", nodes=1)
-    (swop.usr / "policy.yaml").write_text("process: {entrypoints: []}\n")
+    stand.swop("swop-1", nodes=1, policy=f"binds: [{PROGRAM.parent}]\n")
     await stand.listening()
     build = await stand.image()
     await stand.assign(await stand.swarm("forbidden", "crash", build), 1)
     view = await stand.ended()
     assert view.state is RunnerState.ERROR
-    assert all(p.description.startswith("refused by the policy: ") for p in peers(view))
+    assert [peer.description for peer in peers(view)] == [
+        "Entrypoint would start python3 on this host, without a container; process.entrypoints of "
+        "the policy would allow it"
+    ]
 
 
 async def test_reset_in_mid_run_leaves_nothing(stand: Stand):
@@ -213,7 +215,7 @@ async def test_reset_while_it_starts_pairs(stand: Stand):
         ({"SWOP_PROFILE": "none.yaml"}, 2, "cannot read the profile (USR_DIR, SWOP_PROFILE)"),
         ({"SN_NODE_IP": ""}, 2, "no SN to use: set SN_NODE_IP"),
         ({"SN_API_SERVER_PORT": "1", "SWARM_START_PATIENCE": "0"}, 3, "no SN answers"),
-        ({"SWOP_POLICY": "/none"}, 2, "cannot read the policy"),
+        ({"SWOP_POLICY_FILE": "/none"}, 2, "cannot read the policy"),
         ({"SWARM_ID_CERT": "/none"}, 2, "/none"),
         ({"SWOP_ENGINE": "other"}, 2, "SWOP_ENGINE: Input should be 'docker' or 'process'"),
         ({"SWARM_LICENSE_MODE": "required"}, 2, "no license server is named"),
