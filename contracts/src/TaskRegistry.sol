@@ -34,6 +34,7 @@ contract TaskRegistry is Guarded {
         bool isFinal;
         uint8 taskType;
         uint32 lines;
+        bytes16 request; // that created it
     }
 
     mapping(string name => Task) private _tasks;
@@ -53,7 +54,7 @@ contract TaskRegistry is Guarded {
     event TaskRefused(string name, bytes16 by, string code, string detail);
 
     constructor(SwarmRegistry registry_) Guarded(registry_) {
-        _tasks["ROOTTASK"] = Task(true, true, 0, 0);
+        _tasks["ROOTTASK"] = Task(true, true, 0, 0, 0);
         emit TaskCreated("ROOTTASK", 0, "HPE", "", "ROOTTASK", 0);
         emit TaskFinalized("ROOTTASK");
     }
@@ -73,9 +74,10 @@ contract TaskRegistry is Guarded {
         string calldata outcome,
         bytes16 request
     ) external onlyWriter {
-        bytes32 call_ = keccak256(msg.data);
-        if (_requests[request] == call_ && _tasks[name].exists) return;
         if (request == 0) revert Refusals.Refused("bad-value", "the request is zero");
+        bytes32 call_ = keccak256(msg.data);
+        Task storage task = _tasks[name];
+        if (task.request == request && _requests[request] == call_) return;
         if (_requests[request] != 0) {
             revert Refusals.Refused(
                 "stale-request",
@@ -91,7 +93,7 @@ contract TaskRegistry is Guarded {
                 string.concat("no such type of task: ", Words.number(taskType))
             );
         }
-        if (_tasks[name].exists) revert Refusals.Refused("name-taken", name);
+        if (task.exists) revert Refusals.Refused("name-taken", name);
         if (!_requireTask(prereq).isFinal) {
             revert Refusals.Refused(
                 "not-final",
@@ -99,7 +101,7 @@ contract TaskRegistry is Guarded {
             );
         }
         _requests[request] = call_;
-        _tasks[name] = Task(true, false, taskType, 0);
+        _tasks[name] = Task(true, false, taskType, 0, request);
         emit TaskCreated(name, taskType, author, prereq, outcome, request);
     }
 

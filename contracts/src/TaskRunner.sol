@@ -5,7 +5,7 @@ import {NodeRegistry} from "./NodeRegistry.sol";
 import {Refusals} from "./Refusals.sol";
 import {SwarmRegistry} from "./SwarmRegistry.sol";
 import {TaskRegistry} from "./TaskRegistry.sol";
-import {TaskRunnerPeers} from "./TaskRunnerPeers.sol";
+import {TaskRunnerAssignments} from "./TaskRunnerAssignments.sol";
 import {TaskRunnerState} from "./TaskRunnerState.sol";
 import {Words} from "./Words.sol";
 
@@ -27,12 +27,16 @@ import {Words} from "./Words.sol";
 /// A fold over the events rebuilds this state. What an event does not say itself:
 /// - Assigned forgets targets, peers and enrolments of the run before, as RunnerReset does.
 /// - SwopEnrolled replaces the SWOP's list of peers. Those that it had, and that were not in ERROR,
-///   keep their state; the others are ACTIVE. It uses up what Targeted allowed an enrolled SWOP.
+///   keep their state; the others are ACTIVE.
+/// - Targeted lets a SWOP that is enrolled try again: until SwopEnrolled, or until a Reported
+///   leaves none of its peers in ERROR.
 /// - The loss of a SWOP is Quit and, for each ACTIVE peer, Reported "SWOP lost".
 /// - StateChanged follows what caused it.
-contract TaskRunner is TaskRunnerPeers {
-    /// @notice Most SL/ML pairs of one SWOP.
-    uint32 public constant MOST_NODES = 1000;
+contract TaskRunner is TaskRunnerAssignments {
+    /// @notice SL/ML pairs of one SWOP, and SWOPs that listen at once: the costliest calls, which walk
+    /// through the peers of a SWOP or through the listeners, stay below 10 million gas.
+    uint32 public constant MOST_NODES = 250;
+    uint32 public constant MOST_LISTENERS = 1000;
     /// @notice Bytes of a description: 160 characters of UTF-8.
     uint256 public constant LONGEST_DESCRIPTION = 640;
 
@@ -62,6 +66,12 @@ contract TaskRunner is TaskRunnerPeers {
         }
         Swop storage s = _swops[swop];
         if (s.place != 0 && s.nodes == nodeCount) return;
+        if (s.place == 0 && _listeners.length == MOST_LISTENERS) {
+            revert Refusals.Refused(
+                "bad-value",
+                string.concat("at most ", Words.number(MOST_LISTENERS), " SWOPs per taskrunner")
+            );
+        }
         _seat(swop, s, true);
         s.nodes = nodeCount;
         emit Listening(_run, swop, nodeCount);
@@ -255,6 +265,7 @@ contract TaskRunner is TaskRunnerPeers {
             );
         }
         _set(s, p, PeerState(state), description);
+        if (s.failed == 0) s.retryIn = 0;
         emit Reported(run, swop, peer, state, description);
         _settle();
     }
@@ -266,110 +277,5 @@ contract TaskRunner is TaskRunnerPeers {
         string calldata detail
     ) external onlyWriter {
         emit RunnerRefused(_run, by, code, detail);
-    }
-
-    // --- parts of assign --------------------------------------------------------------------
-
-    function _begin(
-        string calldata task,
-        Mode mode,
-        uint32 peers,
-        bytes16 target,
-        bytes16 request
-    ) private {
-        uint8 taskType = _requireTask(task);
-        uint32 run = _run + 1;
-        uint32 needed;
-        if (mode == Mode.PEERS) {
-            if (peers == 0) revert Refusals.Refused("bad-value", "the task needs at least 1 peer");
-            needed = peers;
-        } else if (mode == Mode.ALL) {
-            needed = _shareOfAll(taskType);
-        } else {
-            needed = _requireTarget(taskType, target);
-            _swops[target].targetIn = run;
-        }
-        _run = run;
-        _task = task;
-        _type = taskType;
-        _mode = mode;
-        _needed = needed;
-        emit Assigned(
-            run,
-            task,
-            taskType,
-            uint8(mode),
-            needed,
-            mode == Mode.TARGET ? target : bytes16(0),
-            request
-        );
-        _move(State.ASSIGNED);
-    }
-
-    function _join(bytes16 target, bytes16 request) private {
-        Swop storage s = _swops[target];
-        uint32 share = _requireTarget(_type, target);
-        if (s.enrolledIn == _run) {
-            if (s.failed == 0) {
-                revert Refusals.Refused(
-                    "enrolled",
-                    string.concat("SWOP ", Words.uid(target), " takes part, and nothing failed")
-                );
-            }
-            s.retryIn = _run;
-        } else if (_mode == Mode.TARGET && s.targetIn != _run) {
-            _needed += share;
-        }
-        s.targetIn = _run;
-        emit Targeted(_run, target, _needed, request);
-        _settle();
-    }
-
-    function _isPresent(string calldata task) private view returns (bool) {
-        return keccak256(bytes(task)) == keccak256(bytes(_task));
-    }
-
-    /// The type of the task; refuses one that cannot run.
-    function _requireTask(string calldata task) private view returns (uint8 taskType) {
-        (bool exists, bool isFinal) = tasks.isFinal(task);
-        if (!exists) {
-            revert Refusals.Refused("unknown-task", string.concat("there is no task ", task));
-        }
-        if (!isFinal) {
-            revert Refusals.Refused("not-final", string.concat("finalize the task first: ", task));
-        }
-        taskType = tasks.typeOf(task);
-        if (taskType == 0) {
-            revert Refusals.Refused("bad-value", string.concat("nothing to run in ", task));
-        }
-    }
-
-    /// How many peers the target brings; refuses one that cannot take part.
-    function _requireTarget(uint8 taskType, bytes16 target) private view returns (uint32 share) {
-        Swop storage s = _swops[target];
-        string memory lacks;
-        if (s.place == 0) {
-            lacks = " does not listen to the taskrunner";
-        } else if (nodes.isLost(target)) {
-            lacks = " is lost or has left";
-        } else {
-            share = _share(taskType, s);
-            if (share != 0) return share;
-            lacks = " has no nodes in its profile";
-        }
-        revert Refusals.Refused("no-swop", string.concat("SWOP ", Words.uid(target), lacks));
-    }
-
-    /// How many peers all listeners that are alive bring together.
-    function _shareOfAll(uint8 taskType) private view returns (uint32 sum) {
-        for (uint256 i = 0; i < _listeners.length; i++) {
-            if (!nodes.isLost(_listeners[i])) sum += _share(taskType, _swops[_listeners[i]]);
-        }
-        if (sum == 0) {
-            revert Refusals.Refused(
-                "no-swop",
-                "no SWOP that is alive and has nodes listens to the taskrunner"
-            );
-        }
     }
 }

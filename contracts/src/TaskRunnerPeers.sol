@@ -180,9 +180,9 @@ abstract contract TaskRunnerPeers is TaskRunnerState {
             revert Refusals.Refused(
                 "bad-value",
                 string.concat(
-                    "the SWOP has ",
+                    "the SWOP must bring ",
                     Words.number(share),
-                    " nodes and must bring as many peers (1 at least), not ",
+                    " (at least 1) peers, not ",
                     Words.number(peers.length)
                 )
             );

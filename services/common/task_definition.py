@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from services.common import task_checks, yaml_schema
 from services.common.env_list import env_of
 from services.common.errors import ConfigError
-from services.common.placeholders import forgotten
+from services.common.placeholders import with_forgotten
 from services.common.task_api import LONGEST_LINE, TaskInfo, TaskType
 from services.common.task_body import (
     AuthFile,
@@ -93,7 +93,7 @@ def from_chain(info: TaskInfo) -> TaskDefinition:
 
 
 def _of_schema(document: Document, schema: Draft202012Validator) -> list[Problem]:
-    return [*yaml_schema.check(document, schema), *forgotten(document.value)]
+    return with_forgotten(document.value, yaml_schema.check(document, schema))
 
 
 def _body(document: Document, base: Path, type: TaskType, outcome: str) -> TaskBody:

@@ -17,6 +17,7 @@ from services.common.yaml_tree import Path, Value
 
 MOST_PROBLEMS = 20
 """That one message lists."""
+_MOST_FOUND = 100
 _LONGEST_SHOWN = 60
 
 _KINDS = {
@@ -57,9 +58,22 @@ def definition(schema: Draft202012Validator, name: str, key: str | None) -> Draf
 
 
 def check(document: Document, schema: Draft202012Validator) -> list[Problem]:
-    """Return what is wrong with a document: some hundred problems at most."""
-    errors = islice(schema.iter_errors(document.value), 100)
-    return list(dict.fromkeys(problem for error in errors for problem in _problems(error)))
+    """Return what is wrong with a document.
+
+    Returns:
+        All if it is little; else some hundred unknown keys and some hundred other problems.
+    """
+    wrong: dict[Problem, None] = {}
+    unknown: dict[Problem, None] = {}
+    for error in schema.iter_errors(document.value):
+        for problem in _problems(error):
+            if not problem.unknown_key:
+                wrong[problem] = None
+            elif len(unknown) < _MOST_FOUND:
+                unknown[problem] = None
+        if len(wrong) >= _MOST_FOUND:
+            break
+    return [*wrong, *unknown]
 
 
 def told(document: Document, problems: Sequence[Problem]) -> list[str]:
@@ -107,10 +121,9 @@ def _problems(error: ValidationError) -> Iterator[Problem]:
                 yield Problem((*path, key), "missing; " + _expected_of(schema, key))
     elif keyword == "additionalProperties":
         known = list(schema["properties"])
-        for key in value:
-            if key not in known:
-                text = "nobody knows this key" + suggestion(key, known)
-                yield Problem((*path, key), text, unknown_key=True)
+        for key in islice((key for key in value if key not in known), MOST_PROBLEMS):
+            text = "nobody knows this key" + suggestion(key, known)
+            yield Problem((*path, key), text, unknown_key=True)
     elif say is not None:
         yield Problem(path, say(value, wanted))
     else:

@@ -31,11 +31,15 @@ LARGEST = 1024 * 1024
 """Bytes (UTF-8) of one text."""
 DEEPEST = 32
 """Lists and mappings inside each other."""
+MOST_VALUES = 100_000
+"""Values and keys as they are written: about a second of work."""
 _HEAVIEST = 2 * LARGEST
 """Characters and values of the whole tree with its aliases written out."""
 _LONGEST_NUMBER = 40
 """Characters; a longer number is text. Python refuses to print integers of thousands of digits."""
 
+_MERGE = "\0<<"
+"""Stands for the plain key ``<<``; compared by identity."""
 _BOOL = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
 _RESOLVER = Resolver()
 _FLOAT = {".inf": "inf", "+.inf": "inf", "-.inf": "-inf", ".nan": "nan"}
@@ -67,6 +71,7 @@ class Builder:
         self._documents = 0
         self._root: Node | None = None
         self._weight = 0
+        self._values = 0
 
     def build(self, events: Iterator[Event]) -> Node:
         """Return the root; its value is None where the text holds nothing.
@@ -87,6 +92,9 @@ class Builder:
         return self._root or Node(None, 1)
 
     def _take(self, event: NodeEvent, line: int) -> None:
+        self._values += 1
+        if self._values > MOST_VALUES:
+            raise self._refused(line, f"more than {MOST_VALUES} values")
         top = self._stack[-1] if self._stack else None
         if top is not None and isinstance(top.value, dict) and top.key is None:
             top.key = self._key(event, top, line)
@@ -130,6 +138,8 @@ class Builder:
         key = event.value
         self._weigh(len(key) + 1, line)
         mapping.weight += len(key) + 1
+        if key == "<<" and event.implicit[0]:
+            return _MERGE
         if key in mapping.parts:
             earlier = mapping.parts[key].line
             raise self._refused(line, f"the key {key[:60]!r} is in line {earlier} already")
@@ -151,7 +161,7 @@ class Builder:
         assert isinstance(top.value, dict)
         assert top.key is not None
         key, top.key = top.key, None
-        if key == "<<":
+        if key is _MERGE:
             self._merge(top, node)
             return
         node.line = top.parts[key].line
@@ -159,7 +169,6 @@ class Builder:
         top.value[key] = node.value
 
     def _merge(self, mapping: Node, node: Node) -> None:
-        del mapping.parts["<<"]
         sources = list(node.parts.values()) if isinstance(node.value, list) else [node]
         if not all(isinstance(source.value, dict) for source in sources):
             raise self._refused(node.line, "<< takes in mappings only")

@@ -1,4 +1,4 @@
-"""The history of a training contract, verified against the chain.
+"""The history of a training contract, and of tasks, verified against the chain.
 
     python -m services.sn.history --sn HOST:PORT [--sn HOST:PORT ...]
 
@@ -38,6 +38,8 @@ from services.sn.adapters.audit_source import ANSWER_S, CONNECT_S, Endpoint
 from services.sn.adapters.json_params import AUDITORS
 from services.sn.core.chronicle import Selection, totals
 from services.sn.core.chronicle_text import printable, render
+from services.sn.core.task_chronicle_text import render_tasks
+from services.sn.core.tasks import info_of
 from services.sn.core.verdict import Verdict, Violation
 
 TELL_EVERY_S = 5.0
@@ -61,7 +63,10 @@ async def audit(options: argparse.Namespace, http: httpx.AsyncClient) -> Found:
     """
     sns = [Endpoint(name, http) for name in options.sn]
     if options.no_verify:
-        return Found(await read_events(sns[0], options.contract, options.registry), None)
+        found = await read_events(
+            sns[0], options.contract, options.registry, with_tasks=options.tasks
+        )
+        return Found(found, None)
     auditor = Auditor(options.contract, options.registry)
     await Audit(sns, auditor, _progress()).run(options.contract)
     return Found(auditor.events, auditor.verdict)
@@ -98,10 +103,16 @@ def show(found: Found, options: argparse.Namespace) -> None:
             f"generation {chronicle.training.generation}"
         )
     if options.json:
-        print(json.dumps(_as_json(found, selection), indent=1))
+        told = _as_json(found, selection) | (_tasks_json(found.events) if options.tasks else {})
+        print(json.dumps(told, indent=1))
         return
     for line in render(chronicle, found.events.nodes, selection):
         print(line)
+    if options.tasks:
+        for line in render_tasks(
+            found.events.tasks, found.events.runners.values(), found.events.nodes
+        ):
+            print(line)
     print(found.verdict.line() if found.verdict else "not verified: told by one SN")
 
 
@@ -126,6 +137,22 @@ def _as_json(found: Found, selection: Selection) -> dict[str, object]:
         "totals": asdict(totals(chosen)),
         "verified": found.verdict is not None,
         "verdict": asdict(found.verdict) if found.verdict else None,
+    }  # fmt: skip
+
+
+def _tasks_json(events: Events) -> dict[str, object]:
+    tasks = events.tasks
+    return {
+        "tasks": [info_of(task).model_dump(mode="json") for task in tasks.tasks.all()],
+        "task_notes": [asdict(note) for note in tasks.notes],
+        "taskrunners": [
+            {
+                "taskrunner": each.runner.name, "address": each.runner.address,
+                "state": each.runner.state, "runs": [asdict(run) for run in each.runs],
+                "notes": [asdict(note) for note in each.notes],
+            }
+            for each in events.runners.values()
+        ],
     }  # fmt: skip
 
 
@@ -159,6 +186,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--generation", type=_positive, metavar="G", help="only this one (default all)")
     add("--rounds", type=_range, default=(1, None), metavar="A-B", help="print only these rounds")
     add("--last", type=_positive, metavar="N", help="print only the newest N of each generation")
+    add("--tasks", action="store_true", help="the tasks and the taskrunners' runs, too")
     add("--json", action="store_true", help="for programs; nothing is shortened")
     add("--no-verify", action="store_true", help="believe the first SN: quick, proves nothing")
     add("--registry", type=_address, metavar="ADDRESS",

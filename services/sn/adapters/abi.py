@@ -27,6 +27,7 @@ from services.common.sn_api import PeerState, Perf
 from services.common.task_api import Assignment, RunnerState, TaskPeerState, TaskType
 from services.sn.core import ledger
 from services.sn.core import task_events as on
+from services.sn.core.tasks import TASK_REGISTRY
 
 REGISTRY = "SwarmRegistry"
 NODES = "NodeRegistry"
@@ -151,6 +152,15 @@ def refusal(output: bytes) -> tuple[str, str] | None:
 def abi(name: str) -> Abi:
     """The contract called ``name``; read once."""
     return Abi(name)
+
+
+def contract_of(name: ledger.Registered) -> str | None:
+    """Which of our contracts a name is the name of; None: of something that we do not follow."""
+    if name.kind == ledger.TRAINING_KIND:
+        return TRAINING
+    if name.kind == ledger.TASKRUNNER_KIND:
+        return TASKRUNNER
+    return TASKS if name.name == TASK_REGISTRY else None
 
 
 def _types(entry: Mapping[str, Any]) -> list[str]:

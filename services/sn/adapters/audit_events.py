@@ -1,6 +1,10 @@
-"""Folds the events of a chain into the history of one contract, and says who wrote them."""
+"""Folds the events of a chain into the history of one contract and of all tasks.
+
+And says who wrote them.
+"""
 
 from functools import lru_cache
+from typing import assert_never
 
 from eth_abi.exceptions import DecodingError
 from eth_utils.address import to_checksum_address
@@ -8,10 +12,12 @@ from eth_utils.address import to_checksum_address
 from services.sn.adapters import abi
 from services.sn.adapters.audit_roots import AuditedBlock, LogEntry
 from services.sn.adapters.audit_transactions import Transaction
-from services.sn.core import ledger
+from services.sn.core import ledger, task_events
 from services.sn.core.chronicle import Chronicle
 from services.sn.core.directory import Directory
 from services.sn.core.nodes import Nodes
+from services.sn.core.task_chronicle import RunChronicle, TaskChronicle
+from services.sn.core.taskrunners import TaskRunner
 from services.sn.core.training import Training
 from services.sn.core.verdict import Violation
 
@@ -36,11 +42,15 @@ class Events:
         self.directory, self.nodes = Directory(), Nodes()
         self.chronicle: Chronicle | None = None
         """None until the contract is registered."""
+        self.tasks = TaskChronicle()
+        self.runners: dict[str, RunChronicle] = {}
+        """By address."""
         self.count = 0
         self.other_code: list[str] = []
         """Contracts whose code is not what this version deploys."""
         self._deployed: dict[str, bytes] = {}
-        self._trainings: set[str] = set()
+        self._named: dict[str, str] = {}
+        """Kinds of the contracts that have a name, by address."""
 
     def apply(self, block: AuditedBlock) -> None:
         """Advance by one block.
@@ -98,7 +108,7 @@ class Events:
             return abi.REGISTRY
         if address == self.node_registry:
             return abi.NODES
-        return abi.TRAINING if address in self._trainings else None
+        return self._named.get(address)
 
     def _require_writer(self, transaction: Transaction, block: int, kind: str) -> None:
         sender = address_text(transaction.sender)
@@ -121,12 +131,24 @@ class Events:
             self.directory.apply(event)
             if isinstance(event, ledger.Registered):
                 self._register(event, at)
+        elif isinstance(event, task_events.TaskEvent):
+            self.tasks.apply(event, at)
+        elif isinstance(event, task_events.RunnerEvent):
+            self.runners[address].apply(event, at)
+        else:
+            assert_never(event)
 
     def _register(self, event: ledger.Registered, at: ledger.Block) -> None:
-        if event.kind != ledger.TRAINING_KIND:
+        kind = abi.contract_of(event)
+        if kind is None:
             return
-        self._trainings.add(event.at)
-        if event.name == self.contract:
+        self._named[event.at] = kind
+        if kind == abi.TASKS:
+            self.tasks.tasks.register(event)
+        elif kind == abi.TASKRUNNER:
+            runner = TaskRunner(event.name, event.at, event.created)
+            self.runners[event.at] = RunChronicle(runner)
+        elif event.name == self.contract:
             training = Training(event.name, event.at, event.created)
             self.chronicle = Chronicle(training, at.number)
 
@@ -141,11 +163,15 @@ class Events:
         """Contracts that this history rests on and that other code was deployed for."""
         if self.node_registry is None or self.chronicle is None:
             return []
-        wanted = [
+        system, tasks = (self.registry, self.node_registry), self.tasks.tasks.address
+        wanted: list[tuple[str, str, tuple[str, ...]]] = [
             (abi.REGISTRY, self.registry, ()),
             (abi.NODES, self.node_registry, (self.registry,)),
-            (abi.TRAINING, self.chronicle.training.address, (self.registry, self.node_registry)),
+            (abi.TRAINING, self.chronicle.training.address, system),
+            *((abi.TASKRUNNER, at, (*system, tasks)) for at in self.runners),
         ]
+        if tasks:
+            wanted.append((abi.TASKS, tasks, (self.registry,)))
         return [
             OTHER_CODE.format(name, address)
             for name, address, args in wanted

@@ -15,8 +15,10 @@ from services.sn.core import ledger
 from services.sn.core.verdict import Violation
 
 
-async def read_events(sn: Endpoint, contract: str, registry: str | None) -> Events:
-    """The events of a contract and of the registries.
+async def read_events(
+    sn: Endpoint, contract: str, registry: str | None, *, with_tasks: bool = False
+) -> Events:
+    """The events of a contract and of the registries; of all task contracts, too, if asked for.
 
     Raises:
         NotFoundError: there is no such contract, or no registry is known.
@@ -27,7 +29,10 @@ async def read_events(sn: Endpoint, contract: str, registry: str | None) -> Even
     nodes = await _nodes(sn, at)
     events = Events(contract, registry, nodes)
     head = await sn.head("latest")
-    logs = await sn.logs(0, head.number, [registry, nodes, address_text(at)])
+    wanted = [registry, nodes, address_text(at)]
+    if with_tasks:
+        wanted += _task_contracts(await sn.logs(0, head.number, [registry]), head.number)
+    logs = await sn.logs(0, head.number, wanted)
     blocks = await _blocks(sn, logs)
     for view in logs:
         number = take_number(view, "blockNumber", head.number)
@@ -35,6 +40,20 @@ async def read_events(sn: Endpoint, contract: str, registry: str | None) -> Even
     if events.chronicle is None:
         raise NotFoundError(f"{sn.name} tells no event that registers {contract!r}")
     return events
+
+
+def _task_contracts(logs: Sequence[Json], head: int) -> list[str]:
+    """Addresses of the task contracts among the SwarmRegistry's entries."""
+    found: list[str] = []
+    for view in logs:
+        entry = read_log(view, take_number(view, "blockNumber", head))
+        event = abi.abi(abi.REGISTRY).event(entry.topics, entry.data)
+        if isinstance(event, ledger.Registered) and abi.contract_of(event) in (
+            abi.TASKS,
+            abi.TASKRUNNER,
+        ):
+            found.append(event.at)
+    return found
 
 
 async def _registry(sn: Endpoint) -> str:

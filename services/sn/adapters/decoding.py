@@ -9,21 +9,11 @@ from services.common.errors import ConfigError
 from services.sn.adapters import abi
 from services.sn.adapters.chain import Log
 from services.sn.core import ledger
-from services.sn.core.tasks import TASK_REGISTRY
 
 AT_A_TIME = 200
 """Events decoded between two looks at what else there is to do; 0.02 ms each."""
 
 Entry = tuple[ledger.LedgerEvent, Log, ledger.Block]
-
-
-def contract_of(name: ledger.Registered) -> str | None:
-    """Which of our contracts a name is the name of; None: of something that we do not follow."""
-    if name.kind == ledger.TRAINING_KIND:
-        return abi.TRAINING
-    if name.kind == ledger.TASKRUNNER_KIND:
-        return abi.TASKRUNNER
-    return abi.TASKS if name.name == TASK_REGISTRY else None
 
 
 class Decoder:
@@ -71,7 +61,7 @@ class Decoder:
 
 
 def _take_in(ours: dict[str, str], name: ledger.Registered) -> None:
-    kind = contract_of(name)
+    kind = abi.contract_of(name)
     if kind is not None:
         ours.setdefault(name.at, kind)
 

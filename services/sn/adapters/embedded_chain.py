@@ -26,6 +26,7 @@ from services.sn.adapters.evm_decisions import Decisions
 from services.sn.adapters.evm_node import EvmNode
 from services.sn.adapters.evm_ports import ChainThread
 from services.sn.adapters.evm_store import KEY, Store
+from services.sn.adapters.json_params import from_outside
 from services.sn.adapters.json_rpc import METHOD_NOT_FOUND, READ_METHODS, JsonRpc, number
 from services.sn.adapters.p2p import P2P, Peer
 from services.sn.adapters.provider import EmbeddedProvider
@@ -237,7 +238,7 @@ class EmbeddedChain:
         if method not in READ_METHODS:
             message = f"the method {method} does not exist or is not available here"
             return {"jsonrpc": "2.0", "error": {"code": METHOD_NOT_FOUND, "message": message}}
-        return await self._dispatch(method, _frugal(method, params))
+        return await self._dispatch(method, _frugal(method, from_outside(method, params)))
 
     async def _dispatch(self, method: str, params: Sequence[Any]) -> dict[str, Any]:
         self._started()

@@ -1,6 +1,6 @@
 """What callers pass to Ethereum's JSON-RPC: numbers, bytes, filters of events."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from eth_utils.exceptions import ValidationError
@@ -30,7 +30,7 @@ def chosen(rows: Iterator[LogRow], query: Mapping[str, Any]) -> Iterator[LogRow]
     return _bounded(found) if query.get(BOUNDED) else found
 
 
-def from_outside(method: str, params: list[Any]) -> list[Any]:
+def from_outside(method: str, params: Sequence[Any]) -> Sequence[Any]:
     """The parameters of a call from outside: it gets a bounded number of events."""
     if method != "eth_getLogs" or not params or not isinstance(params[0], Mapping):
         return params

@@ -130,6 +130,12 @@ class Membership:
         if self._liveness.heard(node.uid, self._now(), lost=not node.alive):
             self._wake.set()
 
+    async def revived(self, uid: NodeId) -> None:
+        """A lost node speaks: tell the chain before a write that needs a node that is alive."""
+        node = self._node(uid)
+        if node is not None and not node.alive and not node.left:
+            await self._system.alive([uid])
+
     async def leave(self, uid: NodeId, who: PeerCertificate, reason: str) -> None:
         """A node signs off; errors as in :meth:`require_owner`."""
         self.require_owner(uid, who)

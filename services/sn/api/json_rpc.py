@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from services.common.rest import AsciiJson
-from services.sn.adapters.json_params import AUDITORS, from_outside
+from services.sn.adapters.json_params import AUDITORS
 from services.sn.api.access import Sn, Who
 
 MOST = 50
@@ -68,7 +68,7 @@ async def _one(sn: Sn, asked: object) -> dict[str, Any]:
     params = asked.get("params", [])
     if not isinstance(params, list):
         return _error(asked.get("id"), INVALID_REQUEST, "params must be a list")
-    found = await sn.rpc(asked["method"], from_outside(asked["method"], params))
+    found = await sn.rpc(asked["method"], params)
     return {**found, "jsonrpc": "2.0", "id": asked.get("id")}
 
 

@@ -25,12 +25,12 @@ def render(chronicle: Chronicle, nodes: Nodes, selection: Selection) -> Iterator
         nodes: for the names of containers.
         selection: which part of it.
     """
-    names = _Names(nodes)
+    names = Names(nodes)
     chosen = selection.chosen(chronicle.generations.values())
     training = chronicle.training
     yield f"contract    {training.name}"
     yield f"address     {training.address}"
-    yield f"registered  {_time(training.created)} UTC, block {chronicle.registered:,}"
+    yield f"registered  {time_text(training.created)} UTC, block {chronicle.registered:,}"
     yield f"generation  {training.generation}: {_standing(training.phase, training.round)}"
     for generation in chosen:
         yield ""
@@ -40,18 +40,23 @@ def render(chronicle: Chronicle, nodes: Nodes, selection: Selection) -> Iterator
     yield f"totals: {_totals(totals(chosen))}"
 
 
-class _Names:
-    """What a person calls a node."""
+class Names:
+    """What a person calls a node.
+
+    Args:
+        nodes: for the names of containers.
+    """
 
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
 
     def __call__(self, uid: str) -> str:
+        """Its container and the start of its uid."""
         node = self._nodes.get(uid)
         return f"{printable(node.container)} ({uid[:8]})" if node and node.container else uid[:8]
 
 
-def _generation(generation: Generation, names: _Names) -> Iterator[str]:
+def _generation(generation: Generation, names: Names) -> Iterator[str]:
     leaders = [names(record.leader) for record in generation.rounds]
     width = max([len("leader"), *map(len, leaders)])
     if generation.rounds:
@@ -67,7 +72,7 @@ def _generation(generation: Generation, names: _Names) -> Iterator[str]:
         yield from _notes(notes[begin:told], names)
         first, *more = _contributors(record, names)
         head = (
-            f"{record.round:>7}{record.block:>9}  {_time(record.time)}  {leader:<{width}}  "
+            f"{record.round:>7}{record.block:>9}  {time_text(record.time)}  {leader:<{width}}  "
             f"{record.digest[:DIGITS]}  {_size(record.size):>9}  "
         )
         yield head + first
@@ -76,34 +81,35 @@ def _generation(generation: Generation, names: _Names) -> Iterator[str]:
     yield from _notes(notes[told:], names)
 
 
-def _contributors(record: api.RoundRecord, names: _Names) -> list[str]:
+def _contributors(record: api.RoundRecord, names: Names) -> list[str]:
     words = [f"{names(item.peer)} x{item.weightage}" for item in record.contributors]
     parts = range(0, len(words), PER_LINE)
     return [", ".join(words[k : k + PER_LINE]) for k in parts] or ["none"]
 
 
-def _troubles(record: api.RoundRecord, names: _Names) -> Iterator[str]:
+def _troubles(record: api.RoundRecord, names: Names) -> Iterator[str]:
     """Failovers and drops of a round, and who attested its merge."""
     if len(record.leaders) > 1:
         terms = [f"term {x.term} {names(x.leader)}: {x.reason}" for x in record.leaders]
-        yield _aside(record.block, "leaders", "; ".join(terms))
+        yield aside(record.block, "leaders", "; ".join(terms))
     for drop in record.drops:
-        yield _aside(
+        yield aside(
             record.block, "dropped", f"{names(drop.peer)} in term {drop.term}: {drop.reason}"
         )
     if record.attested:
-        yield _aside(record.block, "attested", "by " + ", ".join(map(names, record.attested)))
+        yield aside(record.block, "attested", "by " + ", ".join(map(names, record.attested)))
 
 
-def _notes(notes: Sequence[Note], names: _Names) -> Iterator[str]:
+def _notes(notes: Sequence[Note], names: Names) -> Iterator[str]:
     for (kind, peer, reason), same in groupby(notes, lambda n: (n.kind, n.peer, n.reason)):
         some = list(same)
         times = f" ({len(some)} times)" if len(some) > 1 else ""
         who = names(peer) if peer.strip("0") else ""
-        yield _aside(some[0].block, kind, ": ".join(w for w in (who, reason) if w) + times)
+        yield aside(some[0].block, kind, ": ".join(w for w in (who, reason) if w) + times)
 
 
-def _aside(block: int, kind: str, words: str) -> str:
+def aside(block: int, kind: str, words: str) -> str:
+    """A line beside the others about something that happened in a block."""
     words = _DIGEST.sub(lambda found: f"{found[0][:DIGITS]}...", printable(words))
     return f"{'':>7}{block:>9}  {kind:<9}  {words}".rstrip()
 
@@ -139,7 +145,8 @@ def _totals(counts: Totals) -> str:
     return ", ".join(words + [f"{counts.notes.get(kind, 0):,} {kind}" for kind in asides])
 
 
-def _time(seconds: int) -> str:
+def time_text(seconds: int) -> str:
+    """Unix seconds as UTC, as far as a calendar goes."""
     try:
         return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"
     except (ValueError, OverflowError, OSError):

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.common import yaml_schema
+from services.common.placeholders import with_forgotten
+from services.common.yaml_schema import Problem
 from services.common.yaml_text import load
 from services.common.yaml_tree import Value
 
@@ -53,8 +55,9 @@ class Policy:
     images: tuple[str, ...] = ("*",)
     """Images that tasks run, build, build from and pull; without a tag ``:latest`` is meant."""
     binds: tuple[str, ...] = ()
-    """Folders of the host that a task's SharedContent may bind, with what lies below. What the
-    profile mounts itself (identity, privatedata) needs no permission."""
+    """Folders of the host that a task's SharedContent may bind; ``folder/*``: with all below,
+    which trusts whoever can make symbolic links there. What the profile mounts itself (identity,
+    privatedata) needs no permission."""
     volumes: tuple[str, ...] = ("*",)
     """Named volumes that tasks mount, fill and build from."""
     builds: bool = True
@@ -84,11 +87,20 @@ def parse_policy(text: str, name: str) -> Policy:
         ConfigError: something in it is wrong; one line for each such thing.
     """
     document = load(text, name)
-    yaml_schema.refuse(document, yaml_schema.check(document, _SCHEMA))
+    problems = yaml_schema.check(document, _SCHEMA)
+    yaml_schema.refuse(document, with_forgotten(document.value, problems) + _idle(document.value))
     given = _given(document.value)
     container = ContainerPolicy(**_plain(given.pop("container", None)))
     process = ProcessPolicy(**_plain(given.pop("process", None)))
     return Policy(**_plain(given), container=container, process=process)
+
+
+def _idle(value: Value) -> list[Problem]:
+    """Return a problem for an entry that looks as if it allowed everything and allows nothing."""
+    binds = value.get("binds") if isinstance(value, dict) else None
+    text = "/ itself can never be bound; for all that lies below it write /*"
+    listed = enumerate(binds) if isinstance(binds, list) else ()
+    return [Problem(("binds", at), text) for at, entry in listed if entry == "/"]
 
 
 def _given(value: Value) -> dict[str, Value]:

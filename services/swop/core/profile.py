@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from services.common import yaml_schema
 from services.common.env_list import Env, env_of
-from services.common.placeholders import forgotten
+from services.common.placeholders import with_forgotten
 from services.common.task_api import DEFAULT_TASKRUNNER
 from services.common.task_checks import nul
 from services.common.yaml_fields import Fields
@@ -75,7 +75,7 @@ def parse(text: str, file_name: str) -> tuple[Profile, list[str]]:
         ConfigError: something essential is missing or wrong; one line for each such thing.
     """
     document = load(text, file_name)
-    problems = [*yaml_schema.check(document, _SCHEMA), *forgotten(document.value)]
+    problems = with_forgotten(document.value, yaml_schema.check(document, _SCHEMA))
     yaml_schema.refuse(document, [each for each in problems if not each.unknown_key])
     warnings = [each for each in problems if each.unknown_key]
     fields = Fields(document.value)

@@ -1,13 +1,7 @@
-"""Holds tasks and containers against the policy.
+"""Holds tasks and containers against the policy."""
 
-Paths are compared as they are written. Whether a folder of the host is a symbolic link to
-somewhere else only the engine can find out; it must resolve links before it mounts.
-"""
-
-import re
 from collections.abc import Collection, Iterable, Iterator
 from fnmatch import fnmatchcase
-from posixpath import normpath
 from typing import assert_never
 from urllib.parse import unquote, urlsplit
 
@@ -21,26 +15,16 @@ from services.common.task_body import (
     RunSwarm,
 )
 from services.common.task_definition import TaskDefinition
+from services.swop.core.dockerfile_images import images_of
 from services.swop.core.engine import ContainerSpec, MountKind, Role
+from services.swop.core.host_paths import gives_power, is_below, is_listed, overlap
 from services.swop.core.policy import Policy
 from services.swop.core.profile import Profile
 
-_POWER = (
-    *("/proc", "/sys", "/dev", "/etc", "/boot", "/root/.ssh", "/root/.docker"),
-    *("/run/docker.sock", "/run/containerd", "/run/podman", "/run/crio", "/run/user"),
-    *("/var/run/docker.sock", "/var/run/containerd", "/var/run/podman", "/var/run/crio"),
-    *("/var/lib/docker", "/var/lib/containerd", "/var/lib/kubelet", "/var/run/user"),
-)
-"""Paths of the host that give power over it: never mounted, nor any folder that holds them."""
-_SOCKETS = ("docker.sock", "containerd.sock", "podman.sock", "crio.sock", "dockershim.sock")
 _OWN_VOLUMES = "swop-*-swif-*"
 """Volumes in which a SL talks to its ML."""
-_FROM = re.compile(r"\s*FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?", re.IGNORECASE)
-_OTHER_IMAGE = re.compile(
-    r"(?:^\s*#\s*syntax\s*=\s*|--from=|[,=\"']from=)([^\s,\"']+)", re.IGNORECASE
-)
-_CONTINUED = re.compile(r"[\\`][ \t]*\r?\n")
-"""With either of the escape characters that a Dockerfile may choose."""
+_LONGEST_VALUE = 48
+"""Characters of a value in a sentence, so that the policy's key after it fits on the ledger."""
 _NOBODY = "no policy allows it"
 
 
@@ -97,26 +81,14 @@ def dockerfile_refusals(policy: Policy, dockerfile: str, field: str) -> list[str
     """
     if "*" in policy.images:
         return []
-    stages = {"scratch"}
-    found: list[str] = []
-    for line in _CONTINUED.sub(" ", dockerfile).splitlines():
-        named = [name for name in _OTHER_IMAGE.findall(line) if not name.isdigit()]
-        start = _FROM.match(line)
-        if start:
-            named.append(start[1])
-        for name in named:
-            if name.lower() not in stages:
-                found += _image(policy, name, field)
-        if start and start[2]:
-            stages.add(start[2].lower())
-    return found
+    return [line for name in images_of(dockerfile) for line in _image(policy, name, field)]
 
 
 def url_refusals(policy: Policy, url: str, field: str) -> list[str]:
     """Say why the SWOP must not fetch this URL; hold each redirect against it, too."""
     if any(_url_fits(url, pattern) for pattern in policy.downloads):
         return []
-    return [f"{field} would make the SWOP fetch {url}; downloads of the policy would allow it"]
+    return [_needs(f"{field} would make the SWOP fetch {_short(url)}", "downloads")]
 
 
 def _run(policy: Policy, profile: Profile, body: RunSwarm, *, isolated: bool) -> Iterator[str]:
@@ -133,10 +105,8 @@ def _run(policy: Policy, profile: Profile, body: RunSwarm, *, isolated: bool) ->
         yield from _variables(names, refused, "process.environment_refused")
         program = body.entrypoint_words()[0]
         if not _fits(program, policy.process.entrypoints):
-            yield (
-                f"Entrypoint would start {program} on this host, without a container;"
-                " process.entrypoints of the policy would allow it"
-            )
+            ask = f"Entrypoint would start {_short(program)} on this host, without a container"
+            yield _needs(ask, "process.entrypoints")
 
 
 def _build(
@@ -147,9 +117,9 @@ def _build(
     own_images: Collection[str],
 ) -> Iterator[str]:
     if not policy.builds:
-        yield "TaskType MAKE_USER_CONTAINER builds an image; builds of the policy would allow it"
+        yield _needs("TaskType MAKE_USER_CONTAINER builds an image", "builds")
     if _tagged(outcome) in {_tagged(image) for image in own_images}:
-        yield f"Outcome would replace {outcome}, which this SWOP itself runs; {_NOBODY}"
+        yield f"Outcome would replace {_short(outcome)}, which this SWOP itself runs; {_NOBODY}"
     yield from _image(policy, outcome, "Outcome")
     if body.build_context is not None:
         yield from _volume(policy, profile, body.build_context, "BuildContext")
@@ -171,70 +141,65 @@ def _content(
 
 def _pull(policy: Policy, body: PullImage) -> Iterator[str]:
     yield from _image(policy, body.image(), "OrgAndReg, RepoName and Tag")
-    if isinstance(body.auth, AuthFile) and not _below(body.auth.path, policy.auth_files):
-        yield (
-            f"Auth would read {body.auth.path} of the SWOP; auth_files of the policy would allow it"
-        )
+    if isinstance(body.auth, AuthFile) and not is_below(body.auth.path, policy.auth_files):
+        yield _needs(f"Auth would read {_short(body.auth.path)} of the SWOP", "auth_files")
 
 
 def _bind(policy: Policy, profile: Profile, source: str, field: str) -> Iterator[str]:
-    ask = f"{field} would mount {source} of the host"
-    identity = [
-        each.src for node in profile.nodes for each in node.identity if each.mtype is MountType.BIND
-    ]
+    ask = f"{field} would mount {_short(source)} of the host"
     if ".." in source.split("/"):
         yield f"{ask}, a path with ..; {_NOBODY}"
-    elif _gives_power(source):
+    elif gives_power(source):
         yield f"{ask}, which gives power over it; {_NOBODY}"
-    elif any(_overlap(source, each) for each in identity):
+    elif any(overlap(source, each) for each in _identity(profile, MountType.BIND)):
         yield f"{ask}, where the profile has a node's key or certificate; {_NOBODY}"
-    elif not _below(source, policy.binds):
-        yield f"{ask}; binds of the policy would allow it"
+    elif not is_listed(source, policy.binds):
+        yield _needs(ask, "binds")
 
 
 def _volume(policy: Policy, profile: Profile, name: str, field: str) -> Iterator[str]:
-    identity = {
-        each.src
-        for node in profile.nodes
-        for each in node.identity
-        if each.mtype is MountType.VOLUME
-    }
-    if name in identity:
-        yield f"{field} names the volume {name}, which holds a node's key or certificate; {_NOBODY}"
-    elif fnmatchcase(name, _OWN_VOLUMES):
-        yield f"{field} names the volume {name}, in which an SL talks to its ML; {_NOBODY}"
+    """Yield why this volume is refused. SWARMCONTENT adds a node's index to its name."""
+    names = {name, *(f"{name}-{node.idx}" for node in profile.nodes)}
+    ask = f"{field} names the volume {_short(name)}"
+    if names & _identity(profile, MountType.VOLUME):
+        yield f"{ask}, which holds a node's key or certificate; {_NOBODY}"
+    elif any(fnmatchcase(each, _OWN_VOLUMES) for each in names):
+        yield f"{ask}, in which an SL talks to its ML; {_NOBODY}"
     elif not _fits(name, policy.volumes):
-        yield f"{field} names the volume {name}; volumes of the policy would allow it"
+        yield _needs(ask, "volumes")
+
+
+def _identity(profile: Profile, mtype: MountType) -> set[str]:
+    """Return what the profile mounts of this kind as the SLs' identity."""
+    mounted = [each for node in profile.nodes for each in node.identity]
+    return {each.src for each in mounted if each.mtype is mtype}
 
 
 def _variables(names: Iterable[str], refused: Iterable[str], key: str) -> Iterator[str]:
     for name in names:
         if _fits(name, refused):
-            yield f"Envvars would set {name}; without it in {key} of the policy it would be allowed"
+            ask = f"Envvars would set {_short(name)}"
+            yield f"{ask}; without it in {key} of the policy it would be allowed"
 
 
 def _image(policy: Policy, image: str, field: str) -> Iterator[str]:
     if not _fits(_tagged(image), policy.images):
-        yield f"{field} names the image {image}; images of the policy would allow it"
+        yield _needs(f"{field} names the image {_short(image)}", "images")
 
 
 def _mounts(spec: ContainerSpec) -> Iterator[str]:
     for mount in spec.mounts:
-        if mount.kind is MountKind.BIND and _gives_power(mount.source):
-            yield (
-                f"{spec.role} would mount {mount.source} of the host,"
-                f" which gives power over it; {_NOBODY}"
-            )
+        if mount.kind is MountKind.BIND and gives_power(mount.source):
+            ask = f"{spec.role} would mount {_short(mount.source)} of the host"
+            yield f"{ask}, which gives power over it; {_NOBODY}"
 
 
 def _network(policy: Policy, spec: ContainerSpec) -> Iterator[str]:
     network = spec.network or ""
     shares = network == "host" or network.startswith("container:")
     if shares and not policy.container.host_network:
-        yield (
-            f"network of the profile is {network}, that of the host or of another container;"
-            " container.host_network of the policy would allow it"
-        )
+        ask = f"network of the profile is {_short(network)}, the host's or another container's"
+        yield _needs(ask, "container.host_network")
 
 
 def _options(policy: Policy, spec: ContainerSpec) -> Iterator[str]:
@@ -262,8 +227,17 @@ def _ml(policy: Policy, spec: ContainerSpec) -> Iterator[str]:
 
 
 def _not_allowed(option: str, value: str, key: str) -> str:
-    ask = f"usrcontaineropts of the profile asks for {option} {value}"
-    return f"{ask}; container.{key} of the policy would allow it"
+    ask = f"usrcontaineropts of the profile asks for {option} {_short(value)}"
+    return _needs(ask, f"container.{key}")
+
+
+def _needs(ask: str, key: str) -> str:
+    return f"{ask}; {key} of the policy would allow it"
+
+
+def _short(value: str) -> str:
+    half = _LONGEST_VALUE // 2 - 2
+    return value if len(value) <= _LONGEST_VALUE else f"{value[:half]}...{value[-half:]}"
 
 
 def _fits(value: str, patterns: Iterable[str]) -> bool:
@@ -273,28 +247,6 @@ def _fits(value: str, patterns: Iterable[str]) -> bool:
 def _tagged(image: str) -> str:
     last = image.rpartition("/")[2]
     return image if ":" in last or "@" in last else f"{image}:latest"
-
-
-def _plain(path: str) -> str:
-    return "/" + normpath(path).lstrip("/")
-
-
-def _is_in(path: str, folder: str) -> bool:
-    path, folder = _plain(path), _plain(folder)
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
-
-
-def _below(path: str, folders: Iterable[str]) -> bool:
-    return path.startswith("/") and any(_is_in(path, folder) for folder in folders)
-
-
-def _overlap(one: str, other: str) -> bool:
-    return _is_in(one, other) or _is_in(other, one)
-
-
-def _gives_power(path: str) -> bool:
-    socket = _plain(path).rpartition("/")[2] in _SOCKETS
-    return socket or any(_overlap(path, power) for power in _POWER)
 
 
 def _url_fits(url: str, pattern: str) -> bool:

@@ -6,7 +6,6 @@ from eth_utils import keccak
 from trie.hexary import HexaryTrie
 
 from services.sn.adapters import json_params
-from services.sn.adapters.json_params import from_outside
 from tests.component.sn.engine import swarm
 
 
@@ -93,8 +92,8 @@ async def test_too_many_events_at_once_are_refused_from_outside_only(sn, monkeyp
         await sn.send(to=counter)
     query = [{"fromBlock": "0x0", "address": counter, "bounded": False}]
     assert len(await sn.call("eth_getLogs", *query)) == 5
-    refused = await sn.chain.rpc("eth_getLogs", from_outside("eth_getLogs", query))
+    refused = await sn.chain.rpc("eth_getLogs", query)
     assert "ask for fewer blocks at a time (blocks 2 to 4 fit)" in refused["error"]["message"]
     query[0]["toBlock"] = "0x4"
-    answer = await sn.chain.rpc("eth_getLogs", from_outside("eth_getLogs", query))
+    answer = await sn.chain.rpc("eth_getLogs", query)
     assert len(answer["result"]) == 3

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from services.common.ids import NodeKind
-from tests.component.sn.test_sn_roles import OWNER, RULES
+from tests.component.sn.law import OWNER, RULES, SWOP_OWNER
 
 ODD = [
     None, True, -1, 0, 1.5, 2**31, 2**32, 2**63, 2**64, 2**256, 10**400, -(10**400), float("nan"),
@@ -41,7 +41,8 @@ class Asker:
 
 
 def who_may(rule):
-    return NodeKind.SL if rule.allowed == {"SL"} else NodeKind.SWCI
+    alone = [kind for kind in (NodeKind.SL, NodeKind.SWOP) if rule.allowed == {kind}]
+    return alone[0] if alone else NodeKind.SWCI
 
 
 @pytest.fixture
@@ -54,9 +55,10 @@ async def asked(swarm, caplog):
         context = swarm.pki.identity(who_may(rule)).client_context()
         clients.append(httpx.AsyncClient(verify=context, timeout=60))
         made = Asker(clients[-1], f"https://{sn.endpoint}")
-        if who_may(rule) is NodeKind.SL:
-            good = b'{"kind": "SL", "endpoint": "sl:1"}'
-            await made.ask("PUT", f"/v1/nodes/{OWNER}", good)
+        uid = {NodeKind.SL: OWNER, NodeKind.SWOP: SWOP_OWNER}.get(who_may(rule))
+        if uid is not None:
+            good = b'{"kind": "%s", "endpoint": "sl:1"}' % who_may(rule).encode()
+            await made.ask("PUT", f"/v1/nodes/{uid}", good)
         return made
 
     yield make

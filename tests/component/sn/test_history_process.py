@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from services.common.errors import ForbiddenError
 from services.common.ids import DEFAULT_CONTRACT, NodeKind
+from services.common.task_api import DEFAULT_TASKRUNNER, TaskPeerState
 from services.sn import history
 from tests.component.sn import tape
 from tests.component.sn.conftest import PATIENCE
+from tests.component.sn.swops import Operator, Swop
 from tests.component.sn.test_many_sns import joining
 from tests.pki import Pki
 
@@ -66,6 +69,54 @@ async def test_rounds_on_two_sns(swarm):
     assert (code, "no training contract named 'nope'" in err) == (5, True)
     code, _, err = await command(operator, *both, "--generation", "7")
     assert (code, "has no generation 7" in err) == (5, True)
+
+
+async def test_tasks_and_runs(swarm):
+    sn = await swarm.sn()
+    operator, swop = Operator(swarm, sn), await Swop(swarm, sn, "1").register()
+    await operator.final_task()
+    with pytest.raises(ForbiddenError):
+        await swop.client.finalize("t")
+    await swop.listen()
+    await operator.assign()
+    await swop.enrol(1)
+    await swop.report(1, TaskPeerState.ERROR, said="no such image")
+    await operator.client.reset(DEFAULT_TASKRUNNER, "")
+    await operator.assign()
+    await swop.enrol(2)
+    await swop.report(2, TaskPeerState.COMPLETE)
+    files, here = swarm.pki.files(NodeKind.SWCI), ["--sn", sn.endpoint]
+
+    code, lines, err = await command(files, *here, "--tasks")
+    assert (code, err) == (0, "")
+    assert lines[-1].startswith("verified: ")
+    told = lines[lines.index("tasks") : -1]
+    assert "t: PULL_IMAGE by me after ROOTTASK, makes an image (1 line, final)" in told[2]
+    assert "refused    t: swop1" not in told[3], "its certificate was refused, no node was named"
+    assert "refused    t: forbidden: certificate" in told[3]
+    assert f"taskrunner {DEFAULT_TASKRUNNER}: COMPLETE" in told
+    runs = [line for line in told if " needed" in line]
+    assert [line.split()[0] for line in runs] == ["1", "2"]
+    assert "ERROR     t (with 1 SWOP): 0 completed, 1 failed of 1 needed" in runs[0]
+    assert "COMPLETE  t (with 1 SWOP): 1 completed, 0 failed of 1 needed" in runs[1]
+    (failed,) = [line for line in told if "failed     swop1" in line]
+    assert failed.endswith("no such image")
+
+    code, lines, _ = await command(files, *here, "--tasks", "--json")
+    proven = json.loads("\n".join(lines))
+    code, lines, _ = await command(files, *here, "--tasks", "--json", "--no-verify")
+    believed = json.loads("\n".join(lines))
+    for part in ("tasks", "task_notes", "taskrunners"):
+        assert proven[part] == believed[part]
+    (runner,) = proven["taskrunners"]
+    assert [(run["number"], run["state"]) for run in runner["runs"]] == [
+        (1, "ERROR"), (2, "COMPLETE"),
+    ]  # fmt: skip
+    assert [task["body"] for task in proven["tasks"]] == [[], ["Tag: latest"]]
+    assert "other code" not in str(proven["verdict"]["not_checked"])
+    assert proven["verdict"]["not_checked"] == []
+    code, lines, _ = await command(files, *here)
+    assert (code, "tasks" in lines) == (0, False)
 
 
 async def test_whose_certificate(swarm, tmp_path):

@@ -5,15 +5,15 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from services.common.errors import NotFoundError
+from services.common.errors import ConfigError, NotFoundError
 from services.common.ids import NO_DIGEST, NodeKind
 from services.common.sn_api import PeerState, Perf, Phase
-from services.sn.adapters.chain import Sent
+from services.sn.adapters.chain import Log, Sent
 from services.sn.adapters.projection import Projection
 from services.sn.adapters.snapshots import FILE, FileSnapshots
 from services.sn.core import ledger
 from services.sn.core.read_model import load
-from tests.fakes.chain import NODES, REGISTRY, TRAINING, FakeChain
+from tests.fakes.chain import NODES, REGISTRY, TRAINING, FakeChain, encoded
 
 A, B = "a" * 32, "b" * 32
 NAMED = (REGISTRY, ledger.Registered("c", 1, TRAINING, 5))
@@ -34,6 +34,10 @@ def registered(uid):
         NODES,
         ledger.NodeRegistered(uid, NodeKind.SL, False, "h:1", "sl", "1", B, "f" * 64),
     )
+
+
+def topic_of(logged):
+    return encoded(*logged)[0]
 
 
 @asynccontextmanager
@@ -176,6 +180,28 @@ async def test_a_contract_says_when_the_chain_itself_stands_still(world, monkeyp
     assert projection.state("c").view.waiting_for == words
     chain.cut_off = True  # although nobody writes here
     assert projection.state("c").view.waiting_for == stalled
+
+
+@pytest.mark.parametrize(
+    ("topic", "data", "why"),
+    [
+        (b"\x09" * 32, b"", "an event of another kind"),
+        (topic_of(enrolled(A)), b"\0" * 40, "40 bytes are too few for Enrolled"),
+        (topic_of(checked_in(A)), b"\xff" * 512, "int"),
+    ],
+    ids=["unknown", "short", "odd"],
+)
+async def test_an_event_of_another_version_ends_the_sn_in_words(topic, data, why):
+    chain = FakeChain()
+    chain.extend(NAMED)
+    block = chain.extend()
+    chain._logs[block.hash].append(
+        Log(TRAINING, (topic,), data, block.number, block.hash, "t" * 64)
+    )
+    projection = Projection(chain, REGISTRY, NODES)
+    with pytest.raises(ConfigError, match=f"block 2 .*TrainingContract.*{why}.*SN_DATA_DIR"):
+        async with asyncio.timeout(PATIENCE):
+            await projection.follow()
 
 
 async def test_foreign_contracts_do_not_matter(world):

@@ -2,7 +2,6 @@
 
 import json
 import ssl
-from dataclasses import dataclass, field
 from urllib.parse import quote
 
 import httpx
@@ -10,106 +9,14 @@ import pytest
 
 from services.common import sn_api as api
 from services.common.errors import ConfigError, ForbiddenError
-from services.common.ids import DEFAULT_CONTRACT, NO_DIGEST, NodeId, NodeKind
+from services.common.ids import DEFAULT_CONTRACT, NodeId, NodeKind
 from services.common.sn_client import SnClient
 from services.common.tls import tls_refusal
 from services.sn import daemon
 from services.sn.adapters import membership
 from services.sn.api import make_api
 from services.sn.api.access import MOST_REFUSALS
-
-OWNER = "a" * 32
-"""Uid of the node that SL-1 registered."""
-EVERYBODY = frozenset({"SN", "SL", "another SL", "SWOP", "SWCI", "LICENSE", "no role"})
-"""Whom TLS lets in."""
-MEMBERS = EVERYBODY - {"LICENSE", "no role"}
-OPERATOR, ITSELF = frozenset({"SWCI"}), frozenset({"SL"})
-NEW = "new"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Who may use a route, and a request that is good but for who asks."""
-
-    allowed: frozenset[str]
-    path: str
-    body: object = None
-    answers: tuple[int, ...] = (200,)
-    """What those who may get: 409 where the contract itself has something against it."""
-    recorded: bool = field(default=False)
-    """Whether a refusal goes onto the contract's ledger."""
-
-
-TERM = {"generation": 1, "round": 1, "term": 1}
-CHECK_IN = {
-    "generation": 1, "round": 1, "base": NO_DIGEST, "digest": "b" * 64, "size": 9, "weightage": 1,
-    "state": "TRAINING",
-}  # fmt: skip
-ADMISSION = {"account": "0x" + "1" * 40, "proof": "2" * 130}
-PERF = {"generation": 1, "round": 1, "perf": {"loss": 1, "metric": 1}}
-
-
-def peer_write(verb, body, answer):
-    path = f"/v1/contracts/{DEFAULT_CONTRACT}/peers/{OWNER}/{verb}"
-    return Rule(ITSELF, path, body, (answer,), recorded=True)
-
-
-RULES = {
-    ("GET", "/is_up"): Rule(EVERYBODY, "/is_up"),
-    ("GET", "/healthz"): Rule(EVERYBODY, "/healthz"),
-    ("GET", "/metrics"): Rule(EVERYBODY, "/metrics"),
-    ("GET", "/openapi.json"): Rule(EVERYBODY, "/openapi.json"),
-    ("HEAD", "/openapi.json"): Rule(EVERYBODY, "/openapi.json"),
-    ("GET", "/v1/network"): Rule(frozenset({"SN"}), "/v1/network"),
-    ("POST", "/v1/network/writers"): Rule(  # 404: SNs of an embedded chain prove accounts on links
-        frozenset({"SN"}), "/v1/network/writers", ADMISSION, (404,)
-    ),
-    ("POST", "/eth"): Rule(
-        frozenset({"SN", "SWOP", "SWCI"}), "/eth", {"id": 1, "method": "eth_chainId"}
-    ),
-    ("GET", "/v1/nodes"): Rule(MEMBERS, "/v1/nodes"),
-    ("PUT", "/v1/nodes/{uid}"): Rule(
-        ITSELF, f"/v1/nodes/{OWNER}", {"kind": "SL", "endpoint": "sl:1"}
-    ),
-    ("POST", "/v1/nodes/{uid}/alive"): Rule(ITSELF, f"/v1/nodes/{OWNER}/alive"),
-    ("GET", "/v1/contracts"): Rule(MEMBERS, "/v1/contracts"),
-    ("POST", "/v1/contracts"): Rule(OPERATOR, "/v1/contracts", {"name": NEW}, (201,)),
-    ("GET", "/v1/contracts/{name}"): Rule(MEMBERS, f"/v1/contracts/{DEFAULT_CONTRACT}"),
-    ("GET", "/v1/contracts/{name}/events"): Rule(
-        MEMBERS, f"/v1/contracts/{DEFAULT_CONTRACT}/events"
-    ),
-    ("GET", "/v1/contracts/{name}/rounds"): Rule(
-        MEMBERS, f"/v1/contracts/{DEFAULT_CONTRACT}/rounds"
-    ),
-    ("GET", "/v1/contracts/{name}/perf"): Rule(MEMBERS, f"/v1/contracts/{DEFAULT_CONTRACT}/perf"),
-    ("POST", "/v1/contracts/{name}/peers/{uid}/enrol"): peer_write("enrol", {"min_peers": 2}, 200),
-    ("POST", "/v1/contracts/{name}/peers/{uid}/checkin"): peer_write("checkin", CHECK_IN, 200),
-    ("POST", "/v1/contracts/{name}/peers/{uid}/freeze"): peer_write("freeze", TERM, 409),
-    ("POST", "/v1/contracts/{name}/peers/{uid}/drop"): peer_write(
-        "drop", TERM | {"peer": "c" * 32, "reason": "x"}, 409
-    ),
-    ("POST", "/v1/contracts/{name}/peers/{uid}/outlier"): peer_write(
-        "outlier", TERM | {"peer": "c" * 32, "norm": 2.0, "ratio": 9.0}, 409
-    ),
-    ("POST", "/v1/contracts/{name}/peers/{uid}/publish"): peer_write(
-        "publish", TERM | {"digest": "d" * 64, "size": 9, "contributors": [OWNER]}, 409
-    ),
-    ("POST", "/v1/contracts/{name}/peers/{uid}/attest"): peer_write(
-        "attest", TERM | {"digest": "d" * 64, "size": 9}, 409
-    ),
-    ("POST", "/v1/contracts/{name}/peers/{uid}/report-leader"): peer_write(
-        "report-leader", TERM, 409
-    ),
-    ("POST", "/v1/contracts/{name}/peers/{uid}/perf"): peer_write("perf", PERF, 409),
-    ("POST", "/v1/contracts/{name}/peers/{uid}/leave"): peer_write(
-        "leave", {"generation": 1, "reason": "x"}, 200
-    ),
-    ("POST", "/v1/contracts/{name}/reset"): Rule(
-        OPERATOR, f"/v1/contracts/{DEFAULT_CONTRACT}/reset", recorded=True
-    ),
-    ("DELETE", "/v1/nodes/{uid}"): Rule(ITSELF, f"/v1/nodes/{OWNER}", answers=(204,)),
-}
-"""The law, in an order in which each request can be tried."""
+from tests.component.sn.law import EVERYBODY, OWNER, RULES, SWOP_OWNER
 
 
 def routes_of(app):
@@ -182,8 +89,9 @@ async def test_every_route_has_a_rule(swarm, apps):
 
 async def test_every_role_may_do_what_its_rules_say_and_nothing_else(swarm):
     sn = await swarm.sn()
-    registered = {"kind": "SL", "endpoint": "sl:1"}
-    await ask(swarm, sn, "SL", "PUT", f"/v1/nodes/{OWNER}", registered)
+    for kind, uid in (("SL", OWNER), ("SWOP", SWOP_OWNER)):
+        registered = {"kind": kind, "endpoint": "node:1"}
+        await ask(swarm, sn, kind, "PUT", f"/v1/nodes/{uid}", registered)
     wrong = []
     for (method, template), rule in RULES.items():
         for who in sorted(EVERYBODY, key=lambda who: who in rule.allowed):  # refusals first

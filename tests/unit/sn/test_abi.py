@@ -16,9 +16,10 @@ from services.common.errors import ConfigError
 from services.common.sn_api import PeerState, Perf
 from services.sn.adapters import abi
 from services.sn.core import ledger
+from services.sn.core import task_events as on
 from tests.fakes.chain import TRAINING, encoded
 
-ALL = (abi.REGISTRY, abi.NODES, abi.TRAINING)
+ALL = (abi.REGISTRY, abi.NODES, abi.TRAINING, abi.TASKS, abi.TASKRUNNER)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -69,11 +70,20 @@ def test_no_perf_and_not_a_number():
     assert math.isnan(event_with(Perf(loss=math.nan, metric=1)).perf.loss)
 
 
+ENUMS = {
+    (ledger.CheckedIn, "state"): abi.PEER_STATES,
+    (on.TaskCreated, "task_type"): abi.TASK_TYPES,
+    (on.Assigned, "task_type"): abi.TASK_TYPES,
+    (on.Assigned, "mode"): abi.ASSIGNMENTS,
+    (on.Reported, "state"): abi.TASK_PEER_STATES,
+    (on.StateChanged, "state"): abi.RUNNER_STATES,
+}
 VALUES = {
-    "bool": st.booleans(), "uint8": st.integers(1, 3), "uint32": st.integers(0, 2**32 - 1),
+    "bool": st.booleans(), "uint8": st.integers(1, 2), "uint32": st.integers(0, 2**32 - 1),
     "uint64": st.integers(0, 2**64 - 1), "bytes16": st.binary(min_size=16, max_size=16),
     "bytes32": st.binary(min_size=32, max_size=32), "string": st.text(max_size=80),
     "bytes16[]": st.lists(st.binary(min_size=16, max_size=16), max_size=5),
+    "string[]": st.lists(st.text(max_size=40), max_size=5),
     "address": st.binary(min_size=20, max_size=20),
     "(bool,uint32,uint32,uint32,uint32)": st.tuples(
         st.booleans(), *[st.integers(0, 2**32 - 1)] * 4
@@ -88,6 +98,8 @@ def as_we_say_it(value, kind):
             return value.hex()
         case "bytes16[]":
             return tuple(item.hex() for item in value)
+        case "string[]":
+            return tuple(value)
         case "address":
             return to_checksum_address(value)
         case _:
@@ -112,8 +124,8 @@ def test_events_are_read_as_eth_abi_wrote_them(name, topic, data):
             assert found == value.rstrip(b"\0").decode("ascii", "replace")
         elif item.field == "kind" and event.make is ledger.NodeRegistered:
             assert abi.NODE_KINDS[found] == value
-        elif item.field == "state":
-            assert abi.PEER_STATES.index(found) == value
+        elif (event.make, item.field) in ENUMS:
+            assert ENUMS[event.make, item.field].index(found) == value
         else:
             assert found == as_we_say_it(value, item.type)
 
@@ -127,6 +139,19 @@ def test_data_that_ends_early_is_an_error(cut):
         abi.abi(abi.TRAINING).event([topic], data[:cut])
 
 
+@pytest.mark.parametrize("where", [32 * word for word in (2, 3, 5, 6, 7)])
+def test_a_list_of_texts_that_lies_about_its_length_is_an_error(where):
+    event = on.TaskAppended("t", 1, ("one", "two"))
+    name, first, lines = event.name, event.first, list(event.lines)
+    data = bytearray(encode(["string", "uint32", "string[]"], [name, first, lines]))
+    topic = keccak(text="TaskAppended(string,uint32,string[])")
+    assert abi.abi(abi.TASKS).event([topic], bytes(data)) == event
+    for value in (2**255, len(data), len(data) * 32):
+        data[where : where + 32] = value.to_bytes(32)
+        with pytest.raises(DecodingError):
+            abi.abi(abi.TASKS).event([topic], bytes(data))
+
+
 def test_a_loss_beyond_32_bits_is_refused_in_words():
     with pytest.raises(ConfigError, match="does not fit"):
         abi.perf_tuple(Perf(loss=1e300, metric=0))
@@ -135,6 +160,14 @@ def test_a_loss_beyond_32_bits_is_refused_in_words():
 def test_enums_are_in_the_contracts_order():
     assert [s.value for s in abi.PEER_STATES] == ["TRAINING", "SNAPSHOT", "ACTIVE", "INACTIVE"]
     assert abi.PEER_STATES.index(PeerState.ACTIVE) == 2
+    assert [s.value for s in abi.TASK_TYPES] == [
+        "ROOT_TASK", "RUN_SWARM", "MAKE_SWARM_USER_CONTENT", "MAKE_USER_CONTAINER", "PULL_IMAGE",
+    ]  # fmt: skip
+    assert [s.value for s in abi.RUNNER_STATES] == [
+        "IDLE", "ASSIGNED", "RUNNING", "COMPLETE", "ERROR",
+    ]  # fmt: skip
+    assert [s.value for s in abi.ASSIGNMENTS] == ["PEERS", "ALL", "TARGET"]
+    assert [s.value for s in abi.TASK_PEER_STATES] == ["ACTIVE", "COMPLETE", "ERROR"]
 
 
 def test_method_names_fill_32_bytes():

@@ -80,7 +80,7 @@ def test_a_pause_of_the_sn_itself_loses_nobody():
 
 def node(uid, parent, heard=1, alive=True):
     return Node(
-        uid, NodeKind.SL, False, "h:1", "", "", parent, "f" * 64, alive, False, 0, heard, 1
+        uid, NodeKind.SL, False, "h:1", "", "", parent, "f" * 64, alive, False, 0, heard, 1, 1
     )  # fmt: skip
 
 
