@@ -16,7 +16,7 @@ from docker import APIClient
 from services.common.errors import ConfigError
 from services.swop.adapters import docker_tar, docker_volumes
 from services.swop.adapters.docker_auth import auth_config
-from services.swop.adapters.docker_build import BuildError, BuildOutput
+from services.swop.adapters.docker_build import LONGEST_LINE, BuildError, BuildOutput
 from services.swop.adapters.docker_client import DEFAULT_URL, Access
 from services.swop.adapters.docker_container import arguments, found
 from services.swop.adapters.docker_errors import (
@@ -252,6 +252,14 @@ def test_a_failure_without_a_code_keeps_dockers_words():
         _build({"stream": "Step 2/2 : COPY x /\n"}, {"error": "COPY failed: no x"})
     with pytest.raises(BuildError, match="at its start: BuildSteps are wrong"):
         _build({"error": "dockerfile parse error on line 1: unknown instruction: FROMM"})
+
+
+def test_lines_without_end_are_broken():
+    _, lines = _build(
+        *({"stream": "x" * 1000} for _ in range(100)), {"stream": "y" * 10_000 + "\n"}
+    )
+    assert max(map(len, lines)) == LONGEST_LINE
+    assert "".join(lines) == "x" * 100_000 + "y" * 10_000
 
 
 def test_a_build_that_broke_off():
