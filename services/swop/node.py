@@ -1,0 +1,163 @@
+"""A SWOP that is set up: registered, alive, listening to its taskrunner, then goodbye."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+from services.common import logs
+from services.common import sn_api as api
+from services.common import task_api as tasks_api
+from services.common.errors import NotFoundError, SwarmError
+from services.common.ids import NodeId, NodeKind
+from services.common.process import until_cancelled
+from services.common.sn_client import SnClient
+from services.common.task_client import TaskClient
+from services.swop.adapters.executor import Executor
+from services.swop.adapters.jobs import Jobs
+from services.swop.adapters.work import Tools
+from services.swop.core import events as ev
+from services.swop.core.agent import Agent, Job
+from services.swop.core.outcome import Outcome
+
+log = logging.getLogger("swarm.swop")
+
+VERSION = "0.1.0"
+WATCH_SECONDS = 30.0
+"""Length of one long poll."""
+AWAY_SECONDS = 2.0
+"""Pause before an SN that does not know the taskrunner is asked again."""
+GOODBYE_SECONDS = 5.0
+STOP_SECONDS = 20.0
+"""How long a SWOP that takes its containers with it may need for that."""
+STOPPED = "SWOP was stopped"
+
+
+class Node:
+    """A SWOP whose parts are all there.
+
+    Args:
+        tools: what its work needs.
+        sn: state API.
+        endpoint: of its SN, for LIST NODES.
+        on_stop: ``keep`` or ``stop``: what happens to running containers when we are told to end.
+    """
+
+    def __init__(self, tools: Tools, sn: SnClient, endpoint: str, on_stop: str) -> None:
+        self.uid: NodeId = tools.around.swop
+        self._tools, self._sn, self._tasks = tools, sn, TaskClient(sn)
+        self._endpoint, self._on_stop = endpoint, on_stop
+        self._agent = Agent(self.uid, len(tools.profile.nodes), lambda: NodeId(uuid4().hex))
+        self._jobs: Jobs | None = None
+        self._heartbeat_s = 2.0
+        self._events: asyncio.Queue[ev.Event] = asyncio.Queue()
+
+    async def live(self) -> None:
+        """Register and work until cancelled; the work goes on or ends as SWOP_ON_STOP says."""
+        logs.bind(node=self.uid[:8])
+        await self._register()
+        self._sn.patience = float("inf")
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._jobs = Jobs(self._tools, group, self._events.put_nowait)
+                executor = Executor(
+                    self._tools.runner, self.uid, self._tasks, self._jobs, self._events.put_nowait,
+                    self._register, group, self._tools.grace,
+                )  # fmt: skip
+                group.create_task(self._heartbeats())
+                group.create_task(self._watch())
+                await self._decide(executor.start)
+        finally:
+            self._sn.patience = 0.0
+            if self._on_stop == "stop":
+                await until_cancelled(self._take_everything_down, STOP_SECONDS)
+            await until_cancelled(self._say_goodbye, GOODBYE_SECONDS)
+
+    async def _decide(self, start: Callable[[ev.Command], None]) -> None:
+        while True:
+            had = self._agent.job
+            for command in self._agent.handle(await self._events.get()):
+                start(command)
+            if self._agent.job is not had:
+                self._tell(self._agent.job or had)
+
+    def _tell(self, job: Job | None) -> None:
+        if job is not None:
+            now = self._agent.job
+            log.info("SWOPExecutor: Total Tasks: %d , Current Task : %s , opId : %s%s", job.run,
+                     now.task if now else None, now.run if now else None,
+                     "" if now else " Done")  # fmt: skip
+            logs.bind(run=f"run {job.run}" if now else "")
+
+    # --- the SN
+
+    async def _register(self) -> None:
+        registration = api.NodeRegistration(
+            kind=NodeKind.SWOP, endpoint=self._endpoint, container=_container_name(),
+            version=VERSION,
+        )  # fmt: skip
+        answer = await self._sn.register(self.uid, registration)
+        self._heartbeat_s = answer.heartbeat_s
+        log.info("registered as %s with the SN", self.uid)
+
+    async def _heartbeats(self) -> None:
+        while True:
+            await asyncio.sleep(self._heartbeat_s)
+            try:
+                await self._sn.alive(self.uid)
+            except NotFoundError:
+                log.warning("the SN does not know this node any more: registering again")
+                await self._register()
+
+    async def _watch(self) -> None:
+        cursor = ""
+        while True:
+            try:
+                state = await self._tasks.watch(self._tools.runner, cursor, WATCH_SECONDS)
+            except NotFoundError:
+                log.warning("there is no taskrunner %s yet: asking again", self._tools.runner)
+                await asyncio.sleep(AWAY_SECONDS)
+                continue
+            cursor = state.cursor
+            self._events.put_nowait(ev.RunnerSeen(state.view, cursor))
+
+    # --- the end
+
+    async def _take_everything_down(self) -> None:
+        job = self._agent.job
+        if job is None or self._jobs is None:
+            return
+        await self._jobs.drop(job.run, 0.0)
+        outcome = Outcome.error(STOPPED)
+        for peer in job.peers if job.enrolled else []:
+            if peer not in job.reported:
+                said = job.outcomes.get(peer, outcome)
+                body = tasks_api.PeerReport(
+                    run=job.run, peer=peer, state=said.state, description=said.description
+                )
+                with suppress(SwarmError):
+                    await self._tasks.swop(self._tools.runner, self.uid, "report", body)
+
+    async def _say_goodbye(self) -> None:
+        job = self._agent.job
+        working = job is not None and any(peer not in job.reported for peer in job.peers)
+        if working and self._on_stop == "keep":
+            log.info("leaving containers of task %s to a SWOP that is started again within the "
+                     "SN's patience", job.task if job else "")  # fmt: skip
+            return
+        body = tasks_api.Quit(reason="stopped")
+        await self._tasks.swop(self._tools.runner, self.uid, "quit", body)
+        await self._sn.leave_network(self.uid, "stopped")
+
+
+def _container_name() -> str:
+    """The container's name as the run scripts left it, else the host name (``compat/02``)."""
+    path = Path("/tmp/container_info_file")  # noqa: S108 - the documented place
+    with suppress(OSError):
+        lines = path.read_text().splitlines()
+        if lines and lines[0]:
+            return lines[0][:12]
+    return socket.gethostname()
