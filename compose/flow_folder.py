@@ -23,7 +23,6 @@ SCRIPT = "swci-init"
 PROFILES = "*profile.yaml"
 PLACEHOLDER = re.compile(r"<[A-Z][A-Za-z0-9_-]*>")
 PORT = re.compile(r"<SL-([1-9]\d?)-PORT>")
-BASE_IMAGE = "python:3.11-slim-bookworm"
 MOST_BYTES = 1 << 20
 """Of one file of SWOP's or SWCI's."""
 NOT_COPIED = shutil.ignore_patterns("swci", "swop", "__pycache__", "user-*")
@@ -70,7 +69,6 @@ def values(layout: Layout, ports: Ports) -> dict[str, str]:
         "PROJECT-CERTS": str(layout.certs), "PROJECT-CACERTS": str(layout.certs / "ca" / "capath"),
         "SN-IP": LOOPBACK, "SN-API-PORT": str(ports.sn_api[0]),
         "LICENSE-SERVER-PORT": str(ports.license), "SWARM_USER_DIRECTORY": usr_dir,
-        "BASE-IMAGE": BASE_IMAGE,
     }  # fmt: skip
     found |= dict.fromkeys(("SWARM-NETWORK", "NETWORK-NAME", "NETWORK"), "default")
     found |= dict.fromkeys(
