@@ -51,6 +51,7 @@ _SENTENCES = (
         r"manifest for (\S+) not found",
         "image {0} does not exist in its registry: correct its name or tag",
     ),
+    (r"manifest unknown", "this image does not exist in its registry: correct its name or tag"),
     (
         r"unauthorized|denied: |no basic auth credentials",
         "the registry refused this user: correct Auth of the task",

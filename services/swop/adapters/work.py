@@ -160,6 +160,7 @@ class Work:
             *refusals(self._tools.policy, plan.ml),
         ]:
             raise EngineError(f"refused by the policy: {'; '.join(found)}", "policy")
+        log.info("SWOPRunTask: Profile validated")
         log.info("SWOPRunTask: SL Image Name : %s", plan.sl.image)
         words = {
             "image": plan.ml.image, "entrypoint": plan.ml.entrypoint, "command": plan.ml.command,

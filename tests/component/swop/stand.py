@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from compose.plan import REPOSITORY
 from services.common import task_api as api
-from services.common.ids import NodeId, NodeKind
+from services.common.ids import DEFAULT_CONTRACT, NodeId, NodeKind
 from services.common.task_client import TaskClient
 from tests.faults.network import ENDS_WITH_US
 from tests.faults.standing import Standing
@@ -102,6 +102,11 @@ class Swop:
         self._process.send_signal(number)
         return self._process.wait(PATIENCE)
 
+    def wait(self) -> int:
+        """Wait until it ends by itself; its exit code."""
+        assert self._process is not None
+        return self._process.wait(PATIENCE)
+
     def close(self) -> None:
         """Kill it and what it started."""
         self.kill()
@@ -116,6 +121,9 @@ class Swop:
     def program(self, role: str, idx: int = 0) -> int:
         """Process id of the program of a container; ``u`` or ``s``."""
         [folder] = [each for each in self.containers() if f"-{role}-{idx}-" in each.name]
+        return self._child(folder)
+
+    def _child(self, folder: Path) -> int:
         shim = self.shim(folder)
         return int(Path(f"/proc/{shim}/task/{shim}/children").read_text().split()[0])
 
@@ -123,9 +131,12 @@ class Swop:
         """Wait until that many containers have a program that runs."""
         deadline = time.monotonic() + PATIENCE
         while True:
-            with contextlib.suppress(OSError, IndexError, ValueError):
-                if len([self.program(*_role(each)) for each in self.containers()]) == count:
-                    return
+            found = 0
+            for folder in self.containers():
+                with contextlib.suppress(OSError, IndexError):
+                    found += bool(self._child(folder))
+            if found == count:
+                return
             assert time.monotonic() < deadline, (self.containers(), self.said())
             await asyncio.sleep(0.05)
 
@@ -157,12 +168,6 @@ class Swop:
     def said(self) -> str:
         """Its log."""
         return self.log.read_text()
-
-
-def _role(folder: Path) -> tuple[str, int]:
-    """Role and index in a container's name."""
-    *_, role, idx, _ = folder.name.split("-")
-    return role, int(idx)
 
 
 class Stand:
@@ -218,13 +223,15 @@ class Stand:
         await self.reset()
         return name
 
-    async def swarm(self, name: str, words: str, prereq: str, **env: str) -> str:
+    async def swarm(self, name: str, words: str, prereq: str, shared: str = "", **env: str) -> str:
         """Write a task that runs `ml_program.py` with these words; its name."""
+        more = f"- {{{shared}}}\n" if shared else ""
         given = "".join(f"- {key}: '{value}'\n" for key, value in env.items())
         body = (
             f"Command: model/{PROGRAM.name} {words}\nEntrypoint: python3\nWorkingDir: /tmp/test\n"
             f"Envvars:\n- CONTRACT: defaultbb.cqdb.sml.hpe\n{given}PrivateContent: /tmp/test/\n"
             f"SharedContent:\n- {{Src: {PROGRAM.parent}, Tgt: /tmp/test/model, MType: BIND}}\n"
+            f"{more}"
         )
         return await self.task(name, api.TaskType.RUN_SWARM, body, prereq)
 
@@ -237,6 +244,16 @@ class Stand:
     async def reset(self) -> None:
         """RESET TASKRUNNER."""
         await self.tasks.reset(self.runner, "test")
+
+    async def training(self, count: int) -> None:
+        """Wait until that many SLs take part in the default training."""
+        deadline, cursor = time.monotonic() + PATIENCE, "0"
+        while True:
+            state = await self._sn.watch(DEFAULT_CONTRACT, cursor, 1.0)
+            cursor = state.cursor
+            if sum(each.live for each in state.view.peers) == count:
+                return
+            assert time.monotonic() < deadline, f"{state.view}\n{self.story()}"
 
     async def ended(self) -> api.TaskRunnerView:
         """Wait for COMPLETE or ERROR."""

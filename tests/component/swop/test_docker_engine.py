@@ -6,7 +6,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import docker
@@ -41,20 +42,38 @@ async def docker_stage(mark: str, tmp_path: Path) -> AsyncIterator[Stage]:
         await engine.close()
 
 
-@pytest.fixture
-def network(mark: str) -> AsyncIterator[str]:
+@dataclass(frozen=True, slots=True)
+class Network:
     """A network with addresses to choose from."""
+
+    name: str
+    prefix: str
+    """Of its addresses: ``172.31.7.``."""
+
+
+@pytest.fixture
+def network(mark: str) -> Iterator[Network]:
     docker_or_skip()
-    client = docker.DockerClient(docker_place.URL, version="auto")
-    pool = docker.types.IPAMPool(subnet="172.31.199.0/24")
-    made = client.networks.create(
-        f"{mark}-net", ipam=docker.types.IPAMConfig(pool_configs=[pool]), driver="bridge"
-    )
-    yield made.name
-    for container in client.containers.list(all=True, filters={"network": made.name}):
-        container.remove(force=True)
-    made.remove()
-    client.close()
+    with docker_place.connected() as client:
+        made = _make_network(client, f"{mark}-net")
+        yield made
+        for container in client.containers.list(all=True, filters={"network": made.name}):
+            container.remove(force=True)
+        client.networks.get(made.name).remove()
+
+
+def _make_network(client: docker.DockerClient, name: str) -> Network:
+    """In the first range that no network here has."""
+    for third in range(100, 250):
+        pool = docker.types.IPAMPool(subnet=f"172.31.{third}.0/24")
+        ipam = docker.types.IPAMConfig(pool_configs=[pool])
+        try:
+            client.networks.create(name, ipam=ipam, driver="bridge")
+        except docker.errors.APIError as error:
+            assert "overlap" in str(error)
+        else:
+            return Network(name, f"172.31.{third}.")
+    raise AssertionError("no free range")
 
 
 async def _start(stage: Stage, script: str = "true", **more: object) -> str:
@@ -107,19 +126,20 @@ async def test_options_reach_the_container(docker_stage: Stage):
     assert (code, lines) == (0, ["/dev/my-null", "1234 4242", "1234", "/tmp", "ml-host"])
 
 
-async def test_network_address_and_dns(docker_stage: Stage, network: str):
+async def test_network_address_and_dns(docker_stage: Stage, network: Network):
+    name, ip = network.name, f"{network.prefix}77"
     code, lines = await docker_stage.run(
-        "cat /etc/hosts; cat /etc/resolv.conf", network=network, ip="172.31.199.77",
-        hostname="sl1", dns=("172.31.199.9",),
+        "cat /etc/hosts; cat /etc/resolv.conf", network=name, ip=ip, hostname="sl1",
+        dns=("172.31.99.9",),
     )  # fmt: skip
     assert code == 0
-    assert any(line.split() == ["172.31.199.77", "sl1"] for line in lines)
-    assert any("172.31.199.9" in line for line in lines)
+    assert any(line.split() == [ip, "sl1"] for line in lines)
+    assert any("172.31.99.9" in line for line in lines)
     with pytest.raises(EngineError, match="correct 'ip' in the profile"):
-        await _start(docker_stage, network=network, ip="10.9.9.9")
-    await _start(docker_stage, "sleep 60", name="a", network=network, ip="172.31.199.78")
+        await _start(docker_stage, network=name, ip="10.9.9.9")
+    await _start(docker_stage, "sleep 60", name="a", network=name, ip=ip)
     with pytest.raises(EngineError, match="IP address is in use"):
-        await _start(docker_stage, name="b", network=network, ip="172.31.199.78")
+        await _start(docker_stage, name="b", network=name, ip=ip)
 
 
 async def test_default_means_dockers_own_network(docker_stage: Stage):
@@ -159,7 +179,7 @@ async def test_a_cancelled_build_ends(docker_stage: Stage):
     building.cancel()
     with pytest.raises(asyncio.CancelledError):
         await building
-    with docker_place.swept(docker_stage.mark) as client:
+    with docker_place.connected() as client:
         deadline = time.monotonic() + 30
         while _building(client, docker_stage.mark):
             assert time.monotonic() < deadline, "the build still runs"
@@ -173,7 +193,7 @@ def _building(client: docker.DockerClient, mark: str) -> list[object]:
 async def test_what_a_killed_swop_left_is_removed(docker_stage: Stage, monkeypatch):
     volume = f"{docker_stage.mark}-v"
     await docker_stage.engine.make_volume(volume, {})
-    with docker_place.swept(docker_stage.mark) as client:
+    with docker_place.connected() as client:
         docker_volumes._ensure_image(client.api)
         left = client.api.create_container(
             docker_volumes.HELPER_IMAGE, ["/never-started"],
@@ -241,7 +261,7 @@ print(own.name, own.image, *own.networks, asyncio.run(engine.own_image()))
 
 
 @pytest.mark.parametrize("by", ["name", "id"])
-async def test_its_own_container(mark: str, network: str, by: str):
+async def test_its_own_container(mark: str, network: Network, by: str):
     """In a container, with this host's Python."""
     with docker_place.swept(mark) as client:
         image = client.images.get(docker_place.IMAGE)
@@ -258,14 +278,14 @@ async def test_its_own_container(mark: str, network: str, by: str):
         socket_path = docker_place.URL.removeprefix("unix://")
         output = client.containers.run(
             given, [str(Path(sys.prefix).resolve() / "bin" / "python"), "-c", PROBE],
-            name=f"{mark}-swop", hostname="swop1", network=network, remove=True, stderr=True,
+            name=f"{mark}-swop", hostname="swop1", network=network.name, remove=True, stderr=True,
             labels={docker_place.LABEL: mark},
             environment={"PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"},
             volumes={folder: {"bind": folder, "mode": "ro"} for folder in sorted(folders)}
             | {socket_path: {"bind": "/var/run/docker.sock", "mode": "rw"}},
         ).decode().split()  # fmt: skip
     name, own, joined, image_name = output[-4:]
-    assert (name, joined) == (f"{mark}-swop", network)
+    assert (name, joined) == (f"{mark}-swop", network.name)
     assert own == image_name
     if by == "name":
         assert own == f"{mark}/swop:1.0"

@@ -15,6 +15,8 @@ from services.swop.core.engine import (
 )
 from tests.component.swop.conftest import Stage
 
+containers = pytest.mark.parametrize("stage", ["docker", "proxy"], indirect=True)
+"""Where an image is more than a name: child processes share this host's files."""
 LONG = "trap 'exit 5' TERM; echo ready; while :; do sleep 0.05; done"
 
 
@@ -208,9 +210,8 @@ async def test_files_into_a_missing_volume(stage: Stage, tmp_path: Path):
         await stage.engine.put_files(f"{stage.mark}-nothing", tmp_path)
 
 
+@containers
 async def test_build_with_files_from_a_volume(stage: Stage, tmp_path: Path):
-    if stage.kind == "process":
-        pytest.skip("child processes share this host's files: images are names only")
     folder = tmp_path / "content"
     folder.mkdir()
     (folder / "wheel.txt").write_text("the wheel\n")
@@ -232,9 +233,8 @@ async def test_build_with_files_from_a_volume(stage: Stage, tmp_path: Path):
     assert await stage.run("cat /w /who", image=tag) == (0, ["the wheel", "me"])
 
 
+@containers
 async def test_a_failing_build_names_its_step(stage: Stage):
-    if stage.kind == "process":
-        pytest.skip("child processes share this host's files: images are names only")
     spec = BuildSpec(
         tag=f"{stage.mark}:latest",
         dockerfile=f"FROM {stage.image}\nRUN echo no wheel here; exit 3\n",
@@ -253,9 +253,8 @@ async def test_build_from_a_missing_volume(stage: Stage):
         await stage.engine.build(spec, lambda _: None)
 
 
+@containers
 async def test_no_such_image(stage: Stage):
-    if stage.kind == "process":
-        pytest.skip("child processes share this host's files: images are names only")
     with pytest.raises(EngineError, match="is not on this host: run the task that builds"):
         await stage.run("true", image=f"{stage.mark}-nothing:1")
 
