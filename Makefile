@@ -3,6 +3,7 @@
 # EXAMPLE=breast-cancer      which example `make demo` runs (default digits); others: digits-keras,
 #                            digits-hf, digits-sklearn, merge-methods, nature
 # SNS=3                      how many SNs it has (default 1); 3 survive the loss of any one
+# FLOW=swop                  lets SWOPs start the SL/ML pairs, as the example's SWCI script tells them
 # RUN_DIR=path               where the demo leaves its results (default runs/<time>-<example>)
 # PYTHON=python3.12          which Python makes .venv (default python3.11 where it works)
 # PIP_EXTRA_INDEX_URL, ...   pip's own variables work, e.g. to choose a CPU-only build of torch
@@ -15,7 +16,7 @@ EXAMPLE ?= digits
 PYTEST_ARGS ?=
 PY := .venv/bin/python
 STAMP := .venv/.installed
-GROUPS := sn sl license compose examples dev
+GROUPS := sn sl license swci swop compose examples dev
 PROTOC := .cache/protoc/bin/python
 
 .PHONY: help setup demo test matrix check lint types imports generated fmt contracts proto freeze clean
@@ -43,7 +44,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "setup: done"
 
 demo: setup      ## train a swarm of real processes on real data; EXAMPLE=digits, breast-cancer...
-	@$(PY) -m examples.run $(EXAMPLE) $(if $(SNS),--sns $(SNS)) $(if $(RUN_DIR),--run-dir $(RUN_DIR))
+	@$(PY) -m examples.run $(EXAMPLE) $(if $(FLOW),--flow $(FLOW)) $(if $(SNS),--sns $(SNS)) $(if $(RUN_DIR),--run-dir $(RUN_DIR))
 
 test: setup      ## all tests; those that start whole swarms one at a time, after the others
 	$(PY) -m pytest -n 2 --dist loadgroup -m "not swarm" $(PYTEST_ARGS)

@@ -1,6 +1,7 @@
 """A whole swarm on this machine, every node a process of its own.
 
     python -m compose.local run --nodes 3 --min-peers 2 -- python my_train.py --node {index}
+    python -m compose.local swop examples/digits     SWOPs start the pairs, as one SWCI script says
     python -m compose.local up --sns 3               license server and SNs, until Ctrl-C or `down`
     python -m compose.local status --json            who runs, where, which round, who leads
     python -m compose.local logs sl-2 -f             a node's log
@@ -23,13 +24,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C in the imports: no traceback
 
-from compose import control, run_folder, status
+from compose import control, pairs, run_folder, status
 from compose.output import JsonOutput, Output, TextOutput
 from compose.plan import REPOSITORY, Request
 from compose.policy import SN_PATIENCE
@@ -38,7 +40,7 @@ from compose.session import Options, run_session
 from services.common.errors import ConfigError, NotFoundError, SwarmError
 from services.common.ids import DEFAULT_CONTRACT
 
-DOWN_SECONDS = 40.0
+DOWN_SECONDS = 60.0
 """How long `down` lets a swarm stop in order before it kills it."""
 RESTART_SECONDS = 180.0
 """How long `restart` waits for a service to be stopped, started and ready."""
@@ -91,17 +93,29 @@ def _up(options: argparse.Namespace, program: tuple[str, ...]) -> int:
     return _session(options, (), 1)
 
 
+def _swop(options: argparse.Namespace, program: tuple[str, ...]) -> int:
+    if program:
+        raise ConfigError("swop starts no program of its own: the task definition names it")
+    request = Request(0, contract=options.contract, sns=options.sns)
+    return _start(options, request, options.folder.resolve().name)
+
+
 def _session(options: argparse.Namespace, program: tuple[str, ...], min_peers: int) -> int:
     request = Request(
         options.nodes, min_peers, program, options.contract, options.quorum_seconds, options.sns,
         getattr(options, "foreign_client", False),
     )  # fmt: skip
     label = Path(program[-1] if len(program) == 1 else program[1]).stem if program else "up"
+    return _start(options, request, label)
+
+
+def _start(options: argparse.Namespace, request: Request, label: str) -> int:
     output: Output = JsonOutput(sys.stdout) if options.json else TextOutput(sys.stdout)
     asked = Options(
         request, options.run_dir, label, options.certs, options.license_port,
         tuple(options.sn_p2p_port), tuple(options.sn_api_port), tuple(options.sl_port),
         getattr(options, "wait_for_return", False), options.wait_for_sns,
+        getattr(options, "folder", None),
     )  # fmt: skip
     return asyncio.run(run_session(asked, output)).exit_code
 
@@ -117,8 +131,7 @@ def _status(options: argparse.Namespace, _program: tuple[str, ...]) -> int:
 
 def _logs(options: argparse.Namespace, _program: tuple[str, ...]) -> int:
     run_dir = options.run_dir or run_folder.latest()
-    run_folder.read_state(run_dir)
-    logs = {path.stem: path for path in sorted((run_dir / "logs").glob("*.log"))}
+    logs = _log_files(run_dir, run_folder.read_state(run_dir))
     if not options.node:
         for name, path in logs.items():
             print(f"==> {name} ({run_folder.shown(path)})", *last_lines(path, 5), sep="\n")
@@ -130,6 +143,15 @@ def _logs(options: argparse.Namespace, _program: tuple[str, ...]) -> int:
     else:
         print("\n".join(last_lines(logs[options.node], LOG_LINES)))
     return 0
+
+
+def _log_files(run_dir: Path, state: Mapping[str, Any]) -> dict[str, Path]:
+    """The logs of a run by the names of the nodes, those of SWOPs' pairs included."""
+    files = sorted((run_dir / "logs").glob("*.log")) + pairs.kept_logs(run_dir)
+    running = {one["name"]: Path(one["log"]) for one in state["nodes"]}
+    return {path.stem: path for path in files} | {
+        name: path for name, path in running.items() if path.exists()
+    }
 
 
 def _follow(path: Path, run_dir: Path) -> None:
@@ -201,7 +223,7 @@ def _ended_within(run_dir: Path, seconds: float) -> bool:
 
 
 COMMANDS = {
-    "run": _run, "up": _up, "status": _status, "logs": _logs, "history": _history,
+    "run": _run, "swop": _swop, "up": _up, "status": _status, "logs": _logs, "history": _history,
     "kill": _command, "restart": _command, "down": _down,
 }  # fmt: skip
 
@@ -216,7 +238,8 @@ def _parser() -> argparse.ArgumentParser:
         "run", help="train: SNs, SLs and your program; ends with them", epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    _start_options(run, nodes=3)
+    _pair_options(run, nodes=3)
+    _start_options(run)
     run.add_argument("--min-peers", type=int, help="a round needs; default: all")
     run.add_argument(
         "--wait-for-return", action="store_true",
@@ -230,7 +253,11 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     run.usage = "%(prog)s [options] -- PROGRAM [ARGUMENT ...]"
     up = commands.add_parser("up", help="license server and SNs (and SLs); stays until stopped")
-    _start_options(up, nodes=0)
+    _pair_options(up, nodes=0)
+    _start_options(up)
+    swop = commands.add_parser("swop", help="SWOPs and SWCI; ends with SWCI's script")
+    swop.add_argument("folder", type=Path, help="holds swci/swci-init, swop/*profile.yaml, program")
+    _start_options(swop)
     for name, what in (
         ("status", "per node: pid, uid, ports, state, round, leader"),
         ("logs", "the logs' ends, or one node's log"),
@@ -251,9 +278,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _start_options(parser: argparse.ArgumentParser, nodes: int) -> None:
+def _pair_options(parser: argparse.ArgumentParser, nodes: int) -> None:
     add = parser.add_argument
     add("--nodes", type=int, default=nodes, help=f"SL nodes; default {nodes}")
+    add("--quorum-seconds", type=float, help="SL_WAIT_FOR_FULL_QUORUM_SECONDS")
+
+
+def _start_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--sns", type=int, default=1, help=(
         "SNs; 3 survive the loss of any one, 5 of any two; default 1"
     ))  # fmt: skip
@@ -267,7 +299,6 @@ def _start_options(parser: argparse.ArgumentParser, nodes: int) -> None:
         "training contract; made if need be. The programs must name it too: "
         "trainingContract= of SwarmCallback, {contract} in their words"
     ))  # fmt: skip
-    add("--quorum-seconds", type=float, help="SL_WAIT_FOR_FULL_QUORUM_SECONDS")
     add("--certs", type=Path, help="your certificates, as compose.certs lays them out")
     add("--license-port", type=int, default=0, help="default: a free port, as for all")
     add("--sn-p2p-port", type=int, action="append", default=[], help="once per SN")

@@ -41,6 +41,8 @@ class Kind(StrEnum):
     SN = "SN"
     SL = "SL"
     ML = "ML"
+    SWOP = "SWOP"
+    SWCI = "SWCI"
     JOB = "JOB"
     """Runs beside the swarm and is no part of it (an example's central training)."""
 
@@ -49,13 +51,17 @@ SENTINEL = "sn-1"
 """The SN that makes the chain; the others join it."""
 MOST_SNS = 16
 
-STOP_ORDER = ((Kind.ML, Kind.JOB), (Kind.SL,), (Kind.SN,), (Kind.LICENSE,))
+STOP_ORDER = (
+    (Kind.ML, Kind.JOB, Kind.SWCI), (Kind.SWOP,), (Kind.SL,), (Kind.SN,), (Kind.LICENSE,),
+)  # fmt: skip
 """Who is stopped with whom, first to last."""
 
 SERVICES: Mapping[Kind, tuple[str, ...]] = {
     Kind.LICENSE: (sys.executable, "-m", "services.license"),
     Kind.SN: (sys.executable, "-m", "services.sn"),
     Kind.SL: (sys.executable, "-m", "services.sl"),
+    Kind.SWOP: (sys.executable, "-m", "services.swop"),
+    Kind.SWCI: (sys.executable, "-m", "services.swci"),
 }
 """Command of each service, as its image starts it. Tests put others in their place."""
 
@@ -63,8 +69,10 @@ READY_LINES: Mapping[Kind, str] = {
     Kind.LICENSE: "License server ready on port:",
     Kind.SN: "Starting SWARM-API-SERVER on port:",
     Kind.SL: "Opening pipes to communicate with user container",
+    Kind.SWOP: "registered as ",
+    Kind.SWCI: "",
 }
-"""What a service logs once it serves."""
+"""What a service logs once it serves; SWCI is busy from the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +196,7 @@ class Planner:
         self.uids = uids
         self.cwd = cwd
         self.services = services
+        self.inherited = inherited
         self._base = {k: v for k, v in inherited.items() if k not in OTHER_SWARMS}
         self._base["PYTHONUNBUFFERED"] = "1"
 
@@ -197,7 +206,7 @@ class Planner:
             "LICENSE_PORT": str(self.ports.license),
             "LICENSE_DATA_DIR": str(self.layout.node("license")),
         }
-        return self._service(
+        return self.service(
             Kind.LICENSE, "license", "lic-1", variables, {"api": self.ports.license}
         )
 
@@ -227,7 +236,7 @@ class Planner:
                 "SENTINEL_API_SERVER_PORT": str(self.ports.sn_api[0]),
             }
         certificate = self.layout.certificate(name)
-        return self._service(Kind.SN, name, certificate, variables, {"p2p": p2p, "api": api})
+        return self.service(Kind.SN, name, certificate, variables, {"p2p": p2p, "api": api})
 
     def sl(self, index: int) -> NodePlan:
         """The SL of a pair; the pairs are spread over the SNs."""
@@ -248,7 +257,7 @@ class Planner:
         if self.request.quorum_seconds is not None:
             variables["SL_WAIT_FOR_FULL_QUORUM_SECONDS"] = str(self.request.quorum_seconds)
         certificate = self.layout.certificate(name)
-        return self._service(Kind.SL, name, certificate, variables, {"fs": port}, index)
+        return self.service(Kind.SL, name, certificate, variables, {"fs": port}, index)
 
     def ml(self, index: int) -> NodePlan:
         """The user's program of a pair."""
@@ -303,10 +312,11 @@ class Planner:
             kind, name, filled, environment, self.layout.log(name), self.cwd, index=index
         )
 
-    def _service(
+    def service(
         self, kind: Kind, name: str, certificate: str, variables: dict[str, str],
         ports: dict[str, int], index: int = 0,
     ) -> NodePlan:  # fmt: skip
+        """A service's process: ``variables`` beside what all of them need."""
         uid = self.uids.get(name, "")
         environment = {
             **self._base,

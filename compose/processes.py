@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from compose.plan import STOP_ORDER, NodePlan
+from compose.plan import STOP_ORDER, Kind, NodePlan
 from services.common.errors import RemoteError, SwarmError
 
 HERE = Path(__file__).resolve().parent
 STOP_SECONDS = 5.0
 """From SIGTERM to SIGKILL."""
+SWOP_SECONDS = 30.0
+"""The same for SWOPs, which stop their pairs first and sign off."""
 LOOK_SECONDS = 0.05
 """How often a log is looked at for its ready line."""
 CHILD = (sys.executable, "-I", "-S", str(HERE / "child.py"))
@@ -223,9 +225,10 @@ class Processes:
         return any(node.alive for node in nodes)
 
     async def stop_all(self, why: str) -> None:
-        """Stop everything in the order ML, SL, SN, license server."""
+        """Stop everything in the order of `STOP_ORDER`."""
         for kinds in STOP_ORDER:
-            await self.stop([n for n in self.nodes.values() if n.plan.kind in kinds], why)
+            seconds = SWOP_SECONDS if Kind.SWOP in kinds else STOP_SECONDS
+            await self.stop([n for n in self.nodes.values() if n.plan.kind in kinds], why, seconds)
 
     def kill_all(self) -> None:
         """Kill everything at once; for the impatient second Ctrl-C."""

@@ -10,7 +10,7 @@ from compose.processes import Node, how_it_ended, last_lines
 from compose.run_folder import shown
 from services.common.ids import DEFAULT_CONTRACT
 
-CAUSES = (Kind.LICENSE, Kind.SN, Kind.SL, Kind.ML, Kind.JOB)
+CAUSES = (Kind.LICENSE, Kind.SN, Kind.SWOP, Kind.SWCI, Kind.SL, Kind.ML, Kind.JOB)
 """Failures in the order in which one causes another; within the pairs it is the order of time."""
 
 LOG_LINES = 12

@@ -60,7 +60,7 @@ class Restarts:
 
     def _together(self, node: Node) -> list[Node]:
         """What must start with a node, in this order."""
-        if node.plan.kind is Kind.JOB:
+        if node.plan.kind in {Kind.JOB, Kind.SWCI}:
             raise ConfigError(f"{node.name} cannot be restarted: it is no part of the swarm")
         if not node.plan.index:
             return [node]

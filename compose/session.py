@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from compose import certs, certs_check, ports, report, run_folder
+from compose import certs, certs_check, flow_folder, ports, report, run_folder
+from compose.flow import Flow
+from compose.flow_folder import FlowFolder
 from compose.output import Output
 from compose.plan import (
     LOOPBACK,
@@ -56,6 +58,8 @@ class Options:
     sn_patience: float = SN_PATIENCE
     """Seconds to wait for an SN to return where too few of several are left; wait_for_return: for
     ever."""
+    flow: Path | None = None
+    """Folder of a flow (:mod:`compose.flow_folder`) to run in place of pairs and a program."""
     jobs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Programs to run beside the swarm, by name."""
     services: Mapping[Kind, tuple[str, ...]] = field(default_factory=lambda: SERVICES)
@@ -93,7 +97,7 @@ async def run_session(options: Options, output: Output) -> report.Result:
         except OSError as exc:
             folder.clear()
             raise SwarmError(f"cannot start a swarm in {run_folder.shown(path)}: {exc}") from exc
-        return await _live(swarm, forever=not options.request.program)
+        return await _live(swarm, forever=not options.request.program and options.flow is None)
     finally:
         folder.release()
 
@@ -102,9 +106,11 @@ def prepare(options: Options, folder: run_folder.RunFolder, output: Output) -> S
     """Choose ports and UIDs, make certificates and folders; starts nothing but the guard.
 
     Raises:
-        ConfigError: a port is taken or the certificates cannot be used.
+        ConfigError: a port is taken, the certificates cannot be used, or the flow is none.
     """
-    pairs, sns = options.request.nodes, options.request.sns
+    flow = flow_folder.read(options.flow) if options.flow is not None else None
+    pairs, sns = options.request.nodes if flow is None else flow.pairs, options.request.sns
+    swops = 0 if flow is None else len(flow.profiles)
     chosen = ports.choose(
         pairs, sns, license_port=options.license_port, sn_p2p=options.sn_p2p_ports,
         sn_api=options.sn_api_ports, sl=options.sl_ports,
@@ -114,38 +120,49 @@ def prepare(options: Options, folder: run_folder.RunFolder, output: Output) -> S
     _log_to(logs / "compose.log")
     certificates = options.certs.resolve() if options.certs else folder.path / "certs"
     if options.certs is None:
-        make_certificates(certificates, pairs, sns)
-    check_certificates(certificates, pairs, sns)
+        make_certificates(certificates, pairs, sns, swops)
+    check_certificates(certificates, pairs, sns, swops)
     scratch = run_folder.make_scratch(folder.path, str(os.getpid()))
     try:
         layout = Layout(folder.path, scratch, certificates)
-        return _assemble(options, folder, output, layout, chosen)
+        return _assemble(options, folder, output, layout, chosen, flow)
     except BaseException:
         remove(scratch)  # no guard knows of it yet
         raise
 
 
 def _assemble(
-    options: Options, folder: run_folder.RunFolder, output: Output, layout: Layout, chosen: Ports
-) -> Swarm:
-    pairs, sns, scratch = options.request.nodes, options.request.sns, layout.scratch
-    registering = (*_numbered("sn", sns), *_numbered("sl", pairs))
+    options: Options, folder: run_folder.RunFolder, output: Output, layout: Layout, chosen: Ports,
+    flow: FlowFolder | None,
+) -> Swarm:  # fmt: skip
+    others = _numbered("sl", options.request.nodes)
+    if flow is not None:
+        others = _numbered("swop", len(flow.profiles))
+    registering = (*_numbered("sn", options.request.sns), *others)
     planner = Planner(
         options.request, layout, chosen, {name: uuid.uuid4().hex for name in registering},
         os.environ, Path.cwd(), options.services,
     )  # fmt: skip
-    names = _numbered("ml", pairs) if options.request.program else []
-    for name in (*names, *options.jobs):
-        planner.layout.node(name).mkdir(parents=True)
-    for index in range(1, pairs + 1):
-        (scratch / f"sl-{index}").mkdir()
-    if options.request.foreign:
-        _make_handovers(planner)
+    _make_folders(options, planner)
     identity = certs_check.load(layout.certs, "swci-1", NodeKind.SWCI)
     apis = [f"{LOOPBACK}:{port}" for port in chosen.sn_api]
     client = SnClient(identity, apis, patience=ANSWER_PATIENCE)
     patience = math.inf if options.wait_for_return else options.sn_patience
+    if flow is not None:
+        flow_folder.copy(flow, layout, flow_folder.values(layout, chosen))
+        return Flow(flow, planner, folder, client, output, options.jobs, patience)
     return Swarm(planner, folder, client, output, options.jobs, options.wait_for_return, patience)
+
+
+def _make_folders(options: Options, planner: Planner) -> None:
+    pairs = options.request.nodes
+    names = _numbered("ml", pairs) if options.request.program else []
+    for name in (*names, *options.jobs):
+        planner.layout.node(name).mkdir(parents=True)
+    for index in range(1, pairs + 1):
+        (planner.layout.scratch / f"sl-{index}").mkdir()
+    if options.request.foreign:
+        _make_handovers(planner)
 
 
 def _make_handovers(planner: Planner) -> None:
@@ -172,7 +189,7 @@ def _numbered(kind: str, count: int) -> list[str]:
     return [f"{kind}-{index}" for index in range(1, count + 1)]
 
 
-def check_certificates(folder: Path, pairs: int, sns: int = 1) -> None:
+def check_certificates(folder: Path, pairs: int, sns: int = 1, swops: int = 0) -> None:
     """Check the certificate of every node that we are about to start, and our own.
 
     Raises:
@@ -182,14 +199,15 @@ def check_certificates(folder: Path, pairs: int, sns: int = 1) -> None:
     wanted = {"swci-1": NodeKind.SWCI, "lic-1": NodeKind.LICENSE}
     wanted |= {layout.certificate(name): NodeKind.SN for name in _numbered("sn", sns)}
     wanted |= {layout.certificate(name): NodeKind.SL for name in _numbered("sl", pairs)}
+    wanted |= {layout.certificate(name): NodeKind.SWOP for name in _numbered("swop", swops)}
     for name, role in wanted.items():
         certs_check.check_node(folder, name, role)
 
 
-def make_certificates(folder: Path, pairs: int, sns: int = 1) -> None:
-    """Certificates for one run: pair N and SN N are an organisation's, with a CA of its own."""
+def make_certificates(folder: Path, pairs: int, sns: int = 1, swops: int = 0) -> None:
+    """Certificates for one run: pair, SN and SWOP N are an organisation's, with its own CA."""
     certs.make_certificates(folder)
-    for kind, count in (("sl", pairs), ("sn", sns)):
+    for kind, count in (("sl", pairs), ("sn", sns), ("swop", swops)):
         if count > 1:
             certs.make_certificates(folder, hosts=range(2, count + 1), nodes=[kind])
 

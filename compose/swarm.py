@@ -70,7 +70,7 @@ class Swarm:
         self.processes.guard.tell(f"rm {self.layout.scratch}")
         self.network = Network(planner, self.processes, output, sn_patience)
         self.control = Control(self.layout.run, self.obey)
-        self.restarts = Restarts(planner, self.processes, output, self._ready)
+        self.restarts = Restarts(planner, self.processes, output, self.ready)
         self.client = client
         self.watch = ContractWatch(client, self.request.contract, self._changed.set)
         self.save()
@@ -96,11 +96,11 @@ class Swarm:
         for plan in programs:
             await self.processes.start(plan)
         for plan in (self.planner.license(), self.planner.sn(1)):
-            await self._ready(await self._start_service(plan))
+            await self.ready(await self.start_service(plan))
         self._serving = True
         joining = [self.planner.sn(index) for index in range(2, self.request.sns + 1)]
-        for node in [await self._start_service(plan) for plan in joining]:
-            await self._ready(node)
+        for node in [await self.start_service(plan) for plan in joining]:
+            await self.ready(node)
         if self.request.contract != DEFAULT_CONTRACT:
             await self.client.create_contract(self.request.contract)
         if indices:
@@ -111,14 +111,16 @@ class Swarm:
         self._phase = "running"
         self.save()
 
-    async def _start_service(self, plan: NodePlan) -> Node:
+    async def start_service(self, plan: NodePlan) -> Node:
+        """Start a process and say so; it need not be ready when this returns."""
         addresses = ", ".join(f"{name} on port {port}" for name, port in plan.ports.items())
-        self.output.say(f"starting {plan.name} ({addresses})")
+        self.output.say(f"starting {plan.name}" + (f" ({addresses})" if addresses else ""))
         node = await self.processes.start(plan)
         self.save()
         return node
 
-    async def _ready(self, node: Node) -> None:
+    async def ready(self, node: Node) -> None:
+        """Wait until a process is ready; raises RemoteError where it will not be."""
         try:
             await self.processes.ready(node, READY_SECONDS)
         except RemoteError as exc:
@@ -168,7 +170,7 @@ class Swarm:
         try:
             while True:
                 verdict = await self._judge()
-                self._show()
+                self.show()
                 if verdict.next is policy.Next.FINISHED:
                     return ""
                 if verdict.next is policy.Next.STOP:
@@ -177,7 +179,7 @@ class Swarm:
                     if orphan.culprit:
                         self.failures.setdefault(orphan.culprit, orphan.why)
                     await self.processes.stop([self.processes.nodes[orphan.name]], orphan.why)
-                await self._tick()
+                await self.tick()
         finally:
             watching.cancel()
 
@@ -185,21 +187,23 @@ class Swarm:
         """Show the state until cancelled, or the license server or too many SNs are lost; why."""
         watching = asyncio.create_task(self.watch.run())
         try:
-            while not (reason := self._core_lost()):
+            while not (reason := self.core_lost()):
                 self.save()
-                await self._tick()
+                await self.tick()
         finally:
             watching.cancel()
         return reason
 
-    def _core_lost(self) -> str:
+    def core_lost(self) -> str:
+        """Why nothing can go on: the license server or too many SNs are gone; else empty."""
         found = [self.network.look().hopeless]
         if self.processes.is_gone("license"):
             ended = report.end_of(self.processes.nodes["license"])
             found.insert(0, f"license ended ({ended})")
         return "; ".join(filter(None, found))
 
-    async def _tick(self) -> None:
+    async def tick(self) -> None:
+        """Wait until something changed, not for long."""
         try:
             async with asyncio.timeout(TICK_SECONDS):
                 await self._changed.wait()
@@ -256,14 +260,23 @@ class Swarm:
             )
         return self._wanted
 
-    def _show(self) -> None:
+    def show(self) -> None:
+        """Where the training stands: to the user, and into the state file."""
         now, view = time.monotonic(), self.watch.view
         if view is not None:
             self._pace.add(now, view)
-        names = {uid: name for name, uid in self.planner.uids.items()}
+        names = self.names()
         text = progress.describe(view, names, self._pace, now - self._started)
         self.output.progress("  ".join(filter(None, (text, self.network.waiting))), now)
         self.save()
+
+    def names(self) -> dict[str, str]:
+        """What nodes are called, by UID."""
+        return {uid: name for name, uid in self.planner.uids.items()}
+
+    def rows(self) -> list[status.Row]:
+        """What is known of each process."""
+        return [status.row(node) for node in self.processes.nodes.values()]
 
     def save(self) -> None:
         """Bring the state file up to date, and tell what it says where it changed."""
@@ -274,7 +287,7 @@ class Swarm:
             "sn_apis": list(self.planner.ports.sn_api), "chain": self.network.waiting,
             "program": list(self.request.program), "min_peers": self.request.min_peers,
             "contract": {"name": self.request.contract, **status.summary(view)},
-            "nodes": status.with_view(map(status.row, self.processes.nodes.values()), view),
+            "nodes": status.with_view(self.rows(), view),
         }  # fmt: skip
         if state != self._saved:
             self.folder.write(run_folder.STATE, state)
@@ -299,7 +312,7 @@ class Swarm:
         await self.processes.stop_all(reason or "finished")
         await self.processes.close()
         remove(self.layout.scratch)
-        results = report.read_results(self.layout, self.request.nodes)
+        results = self.results()
         trained = report.rounds_of(results)
         if records == [] and trained and not reason:
             reason = report.elsewhere("", self._contract)
@@ -325,6 +338,10 @@ class Swarm:
         await self.control.close()
         await self.processes.close()
         remove(self.layout.scratch)
+
+    def results(self) -> dict[str, dict[str, Any]]:
+        """How each SL's training ended, by the SL's name."""
+        return report.read_results(self.layout, self.request.nodes)
 
     async def _ledger(self) -> list[RoundRecord] | None:
         """Every published round; None where they could not be fetched."""

@@ -1,10 +1,11 @@
 """Run an example as a swarm of real processes, and show what it came to.
 
-    python -m examples.run digits [--sns 3] [--run-dir DIR]
+    python -m examples.run digits [--sns 3] [--flow swop] [--run-dir DIR]
 
-Starts one more process beside the swarm, which trains on all the data in one place, for
-comparison. Leaves accuracy.png and everything else in the run folder. The last line that it prints
-is one JSON object; the exit code is not 0 when a node failed.
+`--flow swop` lets two SWOPs start the SL/ML pairs, as one SWCI script tells them. Starts one more
+process beside the swarm, which trains on all the data in one place, for comparison. Leaves
+accuracy.png and everything else in the run folder. The last line that it prints is one JSON object;
+the exit code is not 0 when a node failed.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from compose.plan import Request
 from compose.run_folder import shown
 from compose.session import Options, run_session
 from compose.status import columns
-from services.common.errors import SwarmError
+from services.common.errors import ConfigError, SwarmError
 
 HERE = Path(__file__).resolve().parent
 
@@ -32,10 +33,13 @@ class Example:
     min_peers: int
     title: str
     quorum_seconds: float = 30.0  # wait for all while all are there; lost ones are noticed before
+    flow_nodes: int = 0  # how many pairs the SWOPs' profiles have; 0: it has no flow
 
 
 EXAMPLES = {
-    "digits": Example(5, 4, "Handwritten digits: five organisations with two digits each"),
+    "digits": Example(
+        5, 4, "Handwritten digits: five organisations with two digits each", flow_nodes=4
+    ),
     "digits-hf": Example(5, 4, "The same digits with a Hugging Face transformer"),
     "digits-keras": Example(5, 4, "Handwritten digits in Keras: two digits each"),
     "digits-sklearn": Example(5, 4, "Handwritten digits in scikit-learn: two digits each"),
@@ -60,6 +64,23 @@ def options_of(name, run_dir, sns=1):
         sns=sns,
     )
     return Options(request, run_dir, name, jobs={"central": (*program, "0")})
+
+
+def flow_of(name, run_dir, sns=1):
+    """What to run: the example's SWCI script, and one program that has all the data."""
+    example = EXAMPLES[name]
+    if not example.flow_nodes:
+        having = ", ".join(each for each, one in EXAMPLES.items() if one.flow_nodes)
+        raise ConfigError(f"{name} has no swci/ and swop/ folders yet; --flow swop runs {having}")
+    program = ("python", str(HERE / name / "train.py"), "--node", "0")
+    jobs = {"central": (*program, "--organisations", str(example.flow_nodes))}
+    return Options(Request(0, sns=sns), run_dir, f"{name}-swop", flow=HERE / name, jobs=jobs)
+
+
+def result_of(run_dir, index, flow):
+    """What node `index` wrote, wherever it ran."""
+    folder = run_dir / "project" / f"user-{index}" if flow else run_dir / "nodes" / f"ml-{index}"
+    return read(folder / "result.json")
 
 
 def read(path):
@@ -122,22 +143,28 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("example", choices=(*EXAMPLES, *STUDIES))
     parser.add_argument("--sns", type=int, default=1, help="SN nodes; default 1")
+    parser.add_argument("--flow", choices=("run", "swop"), default="run", help=(
+        "who starts the SL/ML pairs: this program (run, default), or two SWOPs told by SWCI (swop)"
+    ))  # fmt: skip
     parser.add_argument("--run-dir", type=Path, help="new or empty folder; default runs/<time>-...")
     given = parser.parse_args()
+    flow, example = given.flow == "swop", EXAMPLES[given.example]
     try:
-        options = options_of(given.example, given.run_dir, given.sns)
+        make = flow_of if flow else options_of
+        options = make(given.example, given.run_dir, given.sns)
         outcome = asyncio.run(run_session(options, TextOutput(sys.stdout)))
     except SwarmError as exc:
         print(f"error: {exc}", file=sys.stderr)
         return exc.exit_code
     run_dir = Path(outcome.run_dir)
-    count = EXAMPLES[given.example].nodes
-    nodes = [read(run_dir / "nodes" / f"ml-{i}" / "result.json") for i in range(1, count + 1)]
+    count = example.flow_nodes if flow else example.nodes
+    nodes = [result_of(run_dir, index, flow) for index in range(1, count + 1)]
     central = read(run_dir / "nodes" / "central" / "result.json")
     if any(nodes) and not outcome.signal:
         from examples import figure
 
-        figure.draw(EXAMPLES[given.example].title, nodes, central, run_dir / "accuracy.png")
+        title = f"{example.title.split(':')[0]}: {count} organisations"
+        figure.draw(title if flow else example.title, nodes, central, run_dir / "accuracy.png")
         metrics = ["accuracy", "auc"] if "auc" in central.get("alone", {}) else ["accuracy"]
         print("", *table(nodes, central, metrics), "", sep="\n")
         print(f"accuracy curves: {shown(run_dir / 'accuracy.png')}")

@@ -1,8 +1,11 @@
 """Who holds which of scikit-learn's 1797 handwritten digits.
 
 Five organisations of 288 images each: 144 of each of two digits, and none of the other eight. The
-357 images left, of all ten digits, are the test set, the same for everybody.
+357 images left, of all ten digits, are the test set, the same for everybody. Where there are fewer
+organisations, some hold more digits.
 """
+
+import re
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -16,30 +19,36 @@ BRIGHTNESS, CONTRAST = 5.0, 3.0
 data, so that there is nothing to share."""
 
 
-def classes_of(node):
-    """The two digits that organisation `node` (1 to 5) holds."""
-    return 2 * (node - 1), 2 * (node - 1) + 1
+def number_of(name):
+    """The number at the end of an organisation's name, such as user-3; None where there is none."""
+    found = re.search(r"\d+$", name)
+    return int(found[0]) if found else None
 
 
-def split(target, seed=SEED):
+def classes_of(node, organisations=ORGANISATIONS):
+    """The digits that organisation `node` (from 1) holds: two, if there are five of them."""
+    return tuple(np.array_split(np.arange(10), organisations)[node - 1].tolist())
+
+
+def split(target, seed=SEED, organisations=ORGANISATIONS):
     """Indices of each organisation's images, and of the test set.
 
     Every image is in exactly one of them.
     """
     shuffled = np.random.default_rng(seed).permutation(len(target))
     by_class = [shuffled[target[shuffled] == digit] for digit in range(10)]
-    organisations = [
-        np.concatenate([by_class[digit][:PER_CLASS] for digit in classes_of(node)])
-        for node in range(1, ORGANISATIONS + 1)
+    parts = [
+        np.concatenate([by_class[digit][:PER_CLASS] for digit in classes_of(node, organisations)])
+        for node in range(1, organisations + 1)
     ]
     test = np.concatenate([images[PER_CLASS:] for images in by_class])
-    return organisations, test
+    return parts, test
 
 
-def load(node):
+def load(node, organisations=ORGANISATIONS):
     """Images and labels of one organisation (0: of all together), and of the test set."""
     pixels, target = load_digits(return_X_y=True)
     images = ((pixels - BRIGHTNESS) / CONTRAST).astype(np.float32)
-    organisations, test = split(target)
-    own = organisations[node - 1] if node else np.concatenate(organisations)
+    parts, test = split(target, organisations=organisations)
+    own = parts[node - 1] if node else np.concatenate(parts)
     return (images[own], target[own]), (images[test], target[test])

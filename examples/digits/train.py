@@ -1,7 +1,10 @@
 """One organisation's program: plain PyTorch plus the four calls of SwarmCallback.
 
-Trains twice with the same loop: first alone, to see how far its own two digits take it, then as a
+Trains twice with the same loop: first alone, to see how far its own few digits take it, then as a
 part of the swarm. `--node 0` has all the data in one place and trains alone only.
+
+From its environment it takes MAX_EPOCHS, MIN_PEERS, MODEL_DIR (gets model.pt and result.json), and,
+where `--node` is not given, its number from the end of NODE_ID, such as user-3.
 """
 
 import argparse
@@ -68,10 +71,16 @@ def train(model, own, test, seed, swarm=None):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--node", type=int, required=True, help="1 to 5; 0: all the data")
-    node = parser.parse_args().node
+    parser.add_argument("--node", type=int, help="from 1; 0: all the data; default: as in NODE_ID")
+    parser.add_argument("--organisations", type=int, default=data.ORGANISATIONS, help="default 5")
+    given = parser.parse_args()
+    node = data.number_of(os.environ.get("NODE_ID", "")) if given.node is None else given.node
+    if node is None or not 0 <= node <= given.organisations:
+        parser.error(f"which node? Give --node 0 to {given.organisations}, or NODE_ID=user-1")
     torch.set_num_threads(1)
-    own, test = [tuple(map(torch.from_numpy, part)) for part in data.load(node)]
+    own, test = [
+        tuple(map(torch.from_numpy, part)) for part in data.load(node, given.organisations)
+    ]
 
     curves = {"alone": train(new_model(), own, test, seed=node)}
     if node:
@@ -90,7 +99,8 @@ def main():
         curves["swarm"] = train(model, own, test, seed=node, swarm=swarm)
         torch.save(model.state_dict(), Path(os.environ.get("MODEL_DIR", "."), "model.pt"))
 
-    holds = "digits {} {}".format(*data.classes_of(node)) if node else "all the data"
+    digits = map(str, data.classes_of(node, given.organisations)) if node else ()
+    holds = f"digits {' '.join(digits)}" if node else "all the data"
     result = {"holds": holds, "curves": curves}
     result |= {way: {"accuracy": curve[-1][1]} for way, curve in curves.items()}
     Path(os.environ.get("MODEL_DIR", "."), "result.json").write_text(json.dumps(result))

@@ -75,21 +75,17 @@ class Composition:
 
 
 @pytest.fixture
-def compose(tmp_path: Path) -> Iterator[Callable[..., Composition]]:
-    """Starts `compose.local run --run-dir tmp_path/run --json ... -- fake_program BEHAVIOUR`."""
+def launch(tmp_path: Path) -> Iterator[Callable[..., Composition]]:
+    """Starts `compose.local WORDS` with a run folder tmp_path/run, telling JSON lines."""
     started: list[Composition] = []
     (tmp_path / "fake").mkdir()
     environment = {
         **os.environ, "FAKE_SWARM": str(tmp_path / "fake"), "PYTHONPATH": str(REPOSITORY),
     }  # fmt: skip
 
-    def start(behaviour: str, *options: str, nodes: int = 2, **variables: str) -> Composition:
-        program = ["--", "python", str(HERE / "fake_program.py"), behaviour, "{index}"]
-        common = ["--run-dir", str(tmp_path / "run"), "--json", "--nodes", str(nodes)]
-        words = ["run", *common, *options, *program]
-        if behaviour == "up":
-            words = ["up", *common, *options]
-        composition = Composition(words, {**environment, **variables})
+    def start(command: str, *words: str, **variables: str) -> Composition:
+        common = ["--run-dir", str(tmp_path / "run"), "--json"]
+        composition = Composition([command, *common, *words], {**environment, **variables})
         started.append(composition)
         return composition
 
@@ -98,3 +94,17 @@ def compose(tmp_path: Path) -> Iterator[Callable[..., Composition]]:
         if composition.process.poll() is None:
             composition.process.send_signal(signal.SIGKILL)
         composition.process.communicate()
+
+
+@pytest.fixture
+def compose(launch: Callable[..., Composition]) -> Callable[..., Composition]:
+    """Starts `compose.local run ... -- fake_program BEHAVIOUR`, or `up ...`."""
+
+    def start(behaviour: str, *options: str, nodes: int = 2, **variables: str) -> Composition:
+        program = ["--", "python", str(HERE / "fake_program.py"), behaviour, "{index}"]
+        words = ["--nodes", str(nodes), *options]
+        if behaviour == "up":
+            return launch("up", *words, **variables)
+        return launch("run", *words, *program, **variables)
+
+    return start

@@ -1,4 +1,5 @@
-"""Stands in for a service: `python fake_service.py LIC|SN|SL`. Only what a composition sees of it.
+"""Stands in for a service: `python fake_service.py LIC|SN|SL|SWOP|SWCI`. Only what a
+composition sees of it.
 
 An SL "enrols" by leaving its UID in $FAKE_SWARM, where the SN finds it; the file says in which
 contract ($FAKE_CONTRACT, or the default one).
@@ -9,7 +10,9 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
+from uuid import uuid4
 
 SHARED = Path(os.environ["FAKE_SWARM"])
 
@@ -127,6 +130,38 @@ def sl() -> None:
     Path(os.environ["SL_RESULT_FILE"]).write_text(json.dumps({**result, "final_digest": digest}))
 
 
+def swop() -> None:
+    """Needs its profile, and leaves a program's log as SWOP does."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    usr_dir = Path(os.environ["USR_DIR"])
+    profile = (usr_dir / os.environ["SWOP_PROFILE"]).read_text()
+    say(f"registered as {os.environ['SWARM_NODE_UID']} with the SN")
+    logs = usr_dir / "logs"
+    logs.mkdir(exist_ok=True)
+    digest = os.environ.get("FAKE_DIGEST", "ab") * 32
+    if digest == "own" * 32:
+        digest = os.environ["SWARM_NODE_UID"] * 2
+    for line in profile.splitlines():
+        if "slport" in line:
+            uid = uuid4().hex
+            (SHARED / uid).write_text("defaultbb.cqdb.sml.hpe")
+            log = logs / f"g-t-u-0-{uid[:16]}.log"
+            log.write_text(f"Final model digest: {digest}\n")
+    signal.sigwait({signal.SIGTERM})
+
+
+def swci() -> None:
+    """Echoes its script, and goes on when the test wants it."""
+    script = Path(os.environ["SWCI_USR_DIR"], os.environ["SWCI_STARTUP_SCRIPT"])
+    for number, line in enumerate(script.read_text().splitlines()):
+        say(f"SWCI:{number} > {line}")
+    while Path(os.environ.get("FAKE_SWCI_WAITS", "nowhere")).exists():
+        time.sleep(0.02)  # a file has no event to wait for
+    if os.environ.get("FAKE_SWCI") == "fails":
+        say("    ERROR : no SWOP listens")
+        sys.exit(1)
+
+
 if __name__ == "__main__":
     match sys.argv[1]:
         case "LIC":
@@ -135,3 +170,7 @@ if __name__ == "__main__":
             asyncio.run(sn())
         case "SL":
             sl()
+        case "SWOP":
+            swop()
+        case "SWCI":
+            swci()

@@ -48,6 +48,24 @@ def test_digits_two_digits_each(digits):
     assert_apart([*organisations, test], 1797)
 
 
+def test_digits_of_four(digits):
+    target = load_digits().target
+    parts, test = digits.split(target, organisations=4)
+    assert [digits.classes_of(node, 4) for node in (1, 2, 3, 4)] == [
+        (0, 1, 2), (3, 4, 5), (6, 7), (8, 9),
+    ]  # fmt: skip
+    assert [len(images) for images in parts] == [432, 432, 288, 288]
+    assert test.tolist() == digits.split(target)[1].tolist()
+    assert_apart([*parts, test], 1797)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("user-3", 3), ("n12", 12), ("4", 4), ("user", None), ("", None)]
+)
+def test_number_of_an_organisation(digits, name, number):
+    assert digits.number_of(name) == number
+
+
 def test_digits_split_is_fixed(digits):
     target = load_digits().target
     assert digits.split(target)[1].tolist() == digits.split(target)[1].tolist()
