@@ -20,7 +20,7 @@ _ANY = text()
 def labels(value: Json, where: str) -> Json:
     """Labels, without the seal."""
     checked = mapping(r"[^\x00]{1,255}", _ANY)(value, where)
-    if LABEL in checked:
+    if any(name.startswith(LABEL) for name in checked):
         raise Refused(f"{where}.{LABEL} is the proxy's own label")
     return checked
 

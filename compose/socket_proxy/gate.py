@@ -11,7 +11,7 @@ from enum import Enum, auto
 from typing import Any
 
 from compose.socket_proxy import create_body, strict_json
-from compose.socket_proxy.create_body import IMAGE, LABEL, NAME, PATH, labels
+from compose.socket_proxy.create_body import IMAGE, NAME, PATH, labels
 from compose.socket_proxy.daemon import Daemon
 from compose.socket_proxy.fields import items, mapping, record, text
 from compose.socket_proxy.refusal import Refused
@@ -51,8 +51,9 @@ BODIES = {
     Kind.PUT_FILES: Body.ARCHIVE,
 }
 """All others carry nothing."""
-_OWN = frozenset({Kind.START, Kind.STOP, Kind.REMOVE, Kind.LOGS, Kind.GET_FILES, Kind.PUT_FILES})
 _FILES = frozenset({Kind.GET_FILES, Kind.PUT_FILES})
+_CONTAINERS = _FILES | {Kind.INSPECT, Kind.START, Kind.STOP, Kind.REMOVE, Kind.LOGS}
+"""What is done to one container."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,14 @@ class Gate:
         self._roots = roots
         self._volumes = volumes
         self._inspectable = inspectable
+        self._deciders = {
+            Kind.CREATE: self._create,
+            Kind.MAKE_VOLUME: self._make_volume,
+            Kind.BUILD: self._build,
+            Kind.PULL: self._pull,
+            Kind.LIST: self._list,
+            **dict.fromkeys(_CONTAINERS, self._container),
+        }
 
     async def decide(self, call: Call, body: bytes) -> Passed:
         """Decide on a request.
@@ -101,21 +110,10 @@ class Gate:
         """
         for name, check in _QUERIES.get(call.kind, {}).items():
             check(call.query.get(name, ""), f"parameter {name}")
-        match call.kind:
-            case Kind.CREATE:
-                return await self._create(call, body)
-            case Kind.MAKE_VOLUME:
-                return self._make_volume(call, body)
-            case Kind.BUILD:
-                return await self._build(call)
-            case Kind.LIST:
-                return self._list(call)
-            case kind if kind in _OWN or kind is Kind.INSPECT:
-                return await self._container(call)
-            case _:
-                return Passed(call.target())
+        decide = self._deciders.get(call.kind)
+        return Passed(call.target()) if decide is None else await decide(call, body)
 
-    async def _container(self, call: Call) -> Passed:
+    async def _container(self, call: Call, _body: bytes) -> Passed:
         """Something with a container of ours: by its id, whatever has its name by then."""
         container = await self._daemon.inspect("containers", call.name)
         if container is None:
@@ -128,20 +126,20 @@ class Gate:
             raise Refused("files are copied only into or out of containers that were never started")
         return Passed(call.target(name=str(container["Id"])))
 
-    def _list(self, call: Call) -> Passed:
-        """Only what is sealed; whether the seal holds is looked at again with every use."""
+    async def _list(self, call: Call, _body: bytes) -> Passed:
+        """Only what may be of this proxy; the seal is looked at with every use."""
         given = _FILTERS(strict_json.loads(call.query.get("filters") or "{}", "filters"), "filters")
-        filters = json.dumps({"label": [*given.get("label", []), LABEL]})
+        filters = json.dumps({"label": [*given.get("label", []), self._seal.by]})
         return Passed(call.target(query=call.query | {"filters": filters}))
 
-    def _make_volume(self, call: Call, body: bytes) -> Passed:
+    async def _make_volume(self, call: Call, body: bytes) -> Passed:
         volume = _VOLUME(strict_json.loads(body, "the body"), "")
         if "Name" not in volume:
             raise Refused("a volume needs a Name")
         sealed = volume.get("Labels", {}) | self._seal.label("volume", volume["Name"])
         return Passed(call.target(), _encode({**volume, "Labels": sealed}))
 
-    async def _build(self, call: Call) -> Passed:
+    async def _build(self, call: Call, _body: bytes) -> Passed:
         """A build may replace an image that came from here, but no image of others."""
         tag = call.query["t"]
         image = await self._daemon.inspect("images", tag)
@@ -159,6 +157,20 @@ class Gate:
             "buildargs": json.dumps(arguments),
         }
         return Passed(call.target(query=query))
+
+    async def _pull(self, call: Call, _body: bytes) -> Passed:
+        """A pull may renew what came from a registry, but replace no image made on this host."""
+        tag = call.query["tag"]
+        name = f"{call.query['fromImage']}{'@' if tag.startswith('sha256:') else ':'}{tag}"
+        image = await self._daemon.inspect("images", name)
+        made_here = image is not None and not image.get("RepoDigests")
+        if (
+            image is not None
+            and made_here
+            and not self._seal.holds("image", name, _image_labels(image))
+        ):
+            raise Refused(f"image {name[:120]} was made on this host: docker rmi it to pull it")
+        return Passed(call.target())
 
     async def _create(self, call: Call, body: bytes) -> Passed:
         create = create_body.check(strict_json.loads(body, "the body"))

@@ -14,6 +14,8 @@ from typing import Any
 
 from compose.socket_proxy.create_body import LABEL
 
+LABEL_BY = f"{LABEL}.by"
+"""Which proxy it was: to list what may be ours. It proves nothing, since images can carry it."""
 KEY_BYTES = 32
 
 
@@ -26,11 +28,15 @@ class Seal:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
+        self.by = f"{LABEL_BY}={self._digest('proxy')[:16]}"
+        """Filter for what may have been made through this proxy."""
+
+    def _digest(self, text: str) -> str:
+        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
 
     def label(self, kind: str, name: str) -> dict[str, str]:
-        """The label of a container, volume or image of this name."""
-        digest = hmac.new(self._key, f"{kind}:{name}".encode(), hashlib.sha256)
-        return {LABEL: digest.hexdigest()[:40]}
+        """The labels of a container, volume or image of this name."""
+        return {LABEL: self._digest(f"{kind}:{name}")[:40], LABEL_BY: self.by.partition("=")[2]}
 
     def holds(self, kind: str, name: str, labels: Mapping[str, Any] | None) -> bool:
         """Whether these labels show that the thing was made through this proxy."""

@@ -97,12 +97,17 @@ class Server:
 
 def _bind(path: Path, mode: int, group: int | None) -> socket.socket:
     """A socket that does not listen yet, so that nobody can connect before its mode is set."""
-    path.unlink(missing_ok=True)
+    if path.is_socket():  # of a proxy that was killed; anything else makes bind() fail
+        path.unlink()
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(path))
-    if group is not None:
-        os.chown(path, -1, group)
-    path.chmod(mode)
+    try:
+        listener.bind(str(path))
+        if group is not None:
+            os.chown(path, -1, group)
+        path.chmod(mode)
+    except OSError:
+        listener.close()
+        raise
     return listener
 
 

@@ -206,6 +206,8 @@ class SwopView(_Schema):
     listening: bool
     """False once it quit or was lost."""
     enrolled: bool
+    retry: bool = False
+    """It enrolled, peers of it failed, and a TARGET asks it to enrol again."""
     peers: list[TaskPeer] = []
     """In the present run."""
 

@@ -4,6 +4,7 @@ It is no node of the swarm: it does not register, contexts name the SNs, LIST NO
 it. It needs a licence as nodes do.
 """
 
+import asyncio
 import logging
 import sys
 from dataclasses import dataclass
@@ -19,9 +20,9 @@ from services.swci import web
 from services.swci.adapters.connection import Connector
 from services.swci.console import Console
 from services.swci.interpreter import Interpreter
-from services.swci.script import Run, piped_lines, read_script
+from services.swci.script import CommandFailedError, Run, piped_lines, read_script
 from services.swci.settings import SwciSettings
-from services.swci.shell import Shell
+from services.swci.shell import Shell, until_ctrl_c
 
 log = logging.getLogger("swarm.swci")
 
@@ -54,8 +55,7 @@ async def serve(settings: SwciSettings, asked: Asked) -> None:
         run = Run(interpreter, Console(sys.stdout, colour=colour, as_json=asked.as_json))
         try:
             if asked.commands or asked.script:
-                await run.lines(lines)
-                run.verdict()
+                await _only(run, lines)
             else:
                 await _session(settings, run, lines)
         finally:
@@ -83,24 +83,40 @@ def _lines(settings: SwciSettings, asked: Asked) -> list[str]:
     return []
 
 
+async def _only(run: Run, lines: list[str]) -> None:
+    """Execute lines and nothing else; one that is interrupted did not succeed."""
+    try:
+        await run.lines(lines)
+    except asyncio.CancelledError:
+        raise CommandFailedError("interrupted before the last command ended") from None
+    run.verdict()
+
+
 async def _session(settings: SwciSettings, run: Run, lines: list[str]) -> None:
     """The init script, then the web mode, or the prompt unless the script ended the session."""
+    is_web = settings.swci_mode == "WEB"
+    at_terminal = sys.stdin.isatty() and not run.console.as_json and not is_web
     if not run.console.as_json:
         run.console.banner()
-    await run.lines(lines)
+    if not at_terminal:
+        await run.lines(lines)
+    elif await until_ctrl_c(run.lines(lines)) is None:
+        run.console.error("the script is cancelled")
     if run.interpreter.failed:
         run.verdict()
-    if settings.swci_mode == "WEB":
+    if is_web:
         await web.serve(settings, run.interpreter)
-    elif run.interpreter.finished:
-        return
-    elif sys.stdin.isatty() and not run.console.as_json:
-        history = settings.swci_history_file or Path.home() / ".swci_history"
-        await Shell(run.interpreter, run.console, history).run()
-        if run.interpreter.failed:
-            run.verdict()
-    else:
+    elif at_terminal:
+        await _prompt(settings, run)
+    elif not run.interpreter.finished:
         await _piped(run)
+
+
+async def _prompt(settings: SwciSettings, run: Run) -> None:
+    history = settings.swci_history_file or Path.home() / ".swci_history"
+    await Shell(run.interpreter, run.console, history).run()
+    if run.interpreter.failed:
+        raise CommandFailedError("a command failed under EXIT ON FAILURE")
 
 
 async def _piped(run: Run) -> None:

@@ -51,12 +51,13 @@ class Run:
         if self.interpreter.counter > counter:
             self.last, self.last_line = reply, line.strip()
 
-    async def lines(self, lines: Iterable[str]) -> None:
-        """Execute lines until the session is finished."""
+    async def lines(self, lines: Iterable[str]) -> bool:
+        """Execute lines until the session is finished; always True, for it got to its end."""
         for line in lines:
             if self.interpreter.finished:
                 break
             await self.line(line)
+        return True
 
     def verdict(self) -> None:
         """Say how a script without a prompt behind it ended.

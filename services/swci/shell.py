@@ -2,8 +2,9 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from pathlib import Path
+from typing import Any, TypeVar
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
@@ -12,8 +13,9 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
 from services.swci.console import Console, prompt
 from services.swci.core.manual import complete, wanted
-from services.swci.core.reply import Reply
 from services.swci.interpreter import Interpreter
+
+Done = TypeVar("Done")
 
 CANCELLED = "cancelled. What it asked an SN for may have happened all the same"
 
@@ -60,13 +62,11 @@ class Shell:
         self._console = console
         self._session: PromptSession[str] = PromptSession(
             history=_history(history), completer=TableCompleter(interpreter),
-            complete_while_typing=False, enable_history_search=True,
+            complete_while_typing=False, reserve_space_for_menu=4,
         )  # fmt: skip
 
     async def run(self) -> None:
         """Ask for commands until EXIT, Ctrl-D, or a failure under EXIT ON FAILURE."""
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGINT, lambda: None)  # a process ends by it otherwise
         while not self._interpreter.finished:
             counter = self._interpreter.counter
             try:
@@ -75,24 +75,25 @@ class Shell:
                 continue
             except EOFError:
                 return
-            reply = await self._execute(line)
+            told = self._interpreter.execute(line, self._console.progress)
+            reply = await until_ctrl_c(told)
             if reply is None:
-                self._console.end()
                 self._console.error(CANCELLED)
             else:
                 self._console.show(line, counter, reply)
 
-    async def _execute(self, line: str) -> Reply | None:
-        """The answer; None if Ctrl-C came first."""
-        loop = asyncio.get_running_loop()
-        task = asyncio.ensure_future(self._interpreter.execute(line, self._console.progress))
-        loop.add_signal_handler(signal.SIGINT, task.cancel)
-        try:
-            await asyncio.wait([task])
-        finally:
-            task.cancel()  # if we are cancelled ourselves
-            loop.add_signal_handler(signal.SIGINT, lambda: None)
-        return None if task.cancelled() else task.result()
+
+async def until_ctrl_c(work: Coroutine[Any, Any, Done]) -> Done | None:
+    """What ``work`` returns; None if SIGINT came first, and cancelled it."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(work)
+    loop.add_signal_handler(signal.SIGINT, task.cancel)
+    try:
+        await asyncio.wait([task])
+    finally:
+        task.cancel()  # if we are cancelled ourselves
+        loop.add_signal_handler(signal.SIGINT, lambda: None)  # it does not end a shell
+    return None if task.cancelled() else task.result()
 
 
 def _history(path: Path) -> History:

@@ -6,7 +6,7 @@ import os
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from services.common.errors import ConfigError, NotFoundError, RemoteError
+from services.common.errors import ConfigError, NotFoundError, SwarmError
 from services.common.ids import NodeId, NodeKind
 from services.common.license_api import Feature
 from services.common.license_client import held_license
@@ -22,7 +22,7 @@ from services.swop.adapters.work import Tools
 from services.swop.core.engine import Engine
 from services.swop.core.plan import Surroundings, sn_of
 from services.swop.core.policy import DEFAULT_POLICY, Policy, parse_policy
-from services.swop.core.profile import Profile, parse
+from services.swop.core.profile import DEFAULT_APLS_PORT, Profile, parse
 from services.swop.node import Node
 from services.swop.settings import SwopSettings
 
@@ -70,13 +70,15 @@ def _profile(settings: SwopSettings) -> Profile:
     profile, warnings = parse(_read(path, "the profile (USR_DIR, SWOP_PROFILE)"), path.name)
     for warning in warnings:
         log.warning(warning)
+    if profile.apls is not None and profile.apls.port != DEFAULT_APLS_PORT:
+        log.info("APLS configured with non-default port : %d", profile.apls.port)
     log.info("profile %s: group %s, taskrunner %s, %d nodes", path.name, profile.groupname,
              profile.taskrunner, len(profile.nodes))  # fmt: skip
     return profile
 
 
 def _policy(settings: SwopSettings, profile: Profile) -> Policy:
-    path = settings.swop_policy
+    path = settings.swop_policy_file
     if path is None and profile.policy is not None:
         path = settings.usr_dir / profile.policy
     if path is None:
@@ -134,7 +136,7 @@ async def _tools(
         while True:
             try:
                 return await _had_session(sn, peer)
-            except RemoteError as exc:
+            except SwarmError as exc:
                 log.warning("cannot ask whether peer %s trained: %s", peer, exc)
             await asyncio.sleep(PAUSE_SECONDS)
 

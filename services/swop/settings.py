@@ -33,7 +33,7 @@ class SwopSettings(NodeSettings):
 
     swop_engine: Literal["docker", "process"] = "docker"
     """Ours: ``process`` runs tasks as child processes, with the rights of this SWOP's user."""
-    swop_policy: Path | None = None
+    swop_policy_file: Path | None = None
     """Ours: what tasks and the profile may ask for; wins over the profile's policyuri."""
     swop_state_dir: Path | None = None
     """Ours: remembers the uid between two starts; by default a hidden folder in USR_DIR, one for

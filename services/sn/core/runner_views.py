@@ -107,6 +107,7 @@ def _swop_view(swop: Swop, nodes: Nodes) -> api.SwopView:
     return api.SwopView(
         uid=swop.uid, container=node.container if node else "", nodes=swop.nodes,
         listening=is_listening(swop, nodes), enrolled=swop.enrolled,
+        retry=swop.retry,
         peers=[
             api.TaskPeer(uid=p.uid, state=p.state, description=p.description, since=p.since)
             for p in swop.peers

@@ -35,6 +35,8 @@ class Swop:
     nodes: int = 0
     listening: bool = False
     enrolled: bool = False
+    retry: bool = False
+    """A TARGET asks it to enrol again."""
     peers: list[Peer] = field(default_factory=list)
 
     @property
@@ -138,22 +140,29 @@ class TaskRunner:
                 self.needed = event.needed
                 if event.target not in self.targets:
                     self.targets.append(event.target)
+                swop = self.swops.get(event.target)
+                if swop is not None and swop.enrolled:
+                    swop.retry = True
             case on.SwopEnrolled():
                 self._enrolled(event, block)
             case on.Reported():
-                peer = next(p for p in self.swops[event.swop].peers if p.uid == event.peer)
-                peer.state, peer.description = event.state, event.description
-                peer.since = block.time
+                self._reported(event, block)
             case on.StateChanged():
                 self._changed(event, block)
             case _:
                 assert_never(event)
 
+    def _reported(self, event: on.Reported, block: Block) -> None:
+        swop = self.swops[event.swop]
+        peer = next(p for p in swop.peers if p.uid == event.peer)
+        peer.state, peer.description, peer.since = event.state, event.description, block.time
+        swop.retry &= swop.failed  # nothing is left to be tried again
+
     def _enrolled(self, event: on.SwopEnrolled, block: Block) -> None:
         """Peers that are named again go on as they are, but that one that failed begins anew."""
         swop = self.swops.setdefault(event.swop, Swop(event.swop))
         kept = {peer.uid: peer for peer in swop.peers if peer.state is not TaskPeerState.ERROR}
-        swop.enrolled = True
+        swop.enrolled, swop.retry = True, False
         swop.peers = [
             kept.get(uid) or Peer(uid, TaskPeerState.ACTIVE, "", block.time) for uid in event.peers
         ]

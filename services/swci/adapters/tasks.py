@@ -9,6 +9,7 @@ from services.common.task_definition import body_lines, from_chain, parse
 from services.swci.adapters.session import Session, Talk, naming, new_request
 from services.swci.core import commands as c
 from services.swci.core import shown_tasks as shown
+from services.swci.core.arguments import is_name
 from services.swci.core.reply import Reply, listed, success
 
 LONGEST_FILE = 1024 * 1024
@@ -69,6 +70,8 @@ def _read(path: Path) -> str:
 async def _register(
     session: Session, name: str, kind: TaskType, author: str, prereq: str, outcome: str
 ) -> None:
+    if not is_name(name):
+        raise ConfigError(f"a task cannot have the name {name}: choose another one")
     header = TaskHeader(
         name=name, type=kind, author=author, prereq=prereq, outcome=outcome, request=new_request()
     )

@@ -359,48 +359,13 @@ class Help:
 
 
 Command = (
-    CreateContext
-    | CreateContextService
-    | SwitchContext
-    | GetContextInfo
-    | GetContextEnv
-    | SetContextEnv
-    | ListContextEnv
-    | GetContextVersion
-    | ListContexts
-    | CreateContract
-    | GetContractInfo
-    | GetContractStatus
-    | ListContracts
-    | PerfData
-    | ResetContract
-    | CreateTask
-    | CreateTaskFrom
-    | AppendTaskBody
-    | FinalizeTask
-    | DeleteTask
-    | GetTaskInfo
-    | GetTaskBody
-    | ListTasks
-    | CreateTaskRunner
-    | AssignTask
-    | AssignTaskToAll
-    | AssignTaskToTarget
-    | GetTaskRunnerInfo
-    | GetTaskRunnerStatus
-    | GetTaskRunnerPeerStatus
-    | ListTaskRunners
-    | ListTaskRunnerPeers
-    | ResetTaskRunner
-    | WaitForTaskRunner
-    | WaitForIp
-    | WaitForService
-    | Sleep
-    | ListNodes
-    | ExitOnFailure
-    | Exit
-    | ChangeDir
-    | PrintDir
-    | ListDir
+    CreateContext | CreateContextService | SwitchContext | GetContextInfo | GetContextEnv
+    | SetContextEnv | ListContextEnv | GetContextVersion | ListContexts | CreateContract
+    | GetContractInfo | GetContractStatus | ListContracts | PerfData | ResetContract
+    | CreateTask | CreateTaskFrom | AppendTaskBody | FinalizeTask | DeleteTask | GetTaskInfo
+    | GetTaskBody | ListTasks | CreateTaskRunner | AssignTask | AssignTaskToAll
+    | AssignTaskToTarget | GetTaskRunnerInfo | GetTaskRunnerStatus | GetTaskRunnerPeerStatus
+    | ListTaskRunners | ListTaskRunnerPeers | ResetTaskRunner | WaitForTaskRunner | WaitForIp
+    | WaitForService | Sleep | ListNodes | ExitOnFailure | Exit | ChangeDir | PrintDir | ListDir
     | Help
-)
+)  # fmt: skip

@@ -212,7 +212,7 @@ class _Member(tarfile.TarInfo):
         )  # fmt: skip
         pax = self.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
         if (special or pax) and self.size > LONGEST_EXTRA_HEADER:
-            raise tarfile.ReadError("an entry has too long a name or too many attributes")
+            raise EngineError("an entry has too long a name or too many attributes")
         found: tarfile.TarInfo = super()._proc_member(tar)  # type: ignore[misc]
         return found
 

@@ -46,6 +46,8 @@ LARGEST_LOG = 64 << 20
 LONGEST_LINE = 4096
 """Characters of a line of `DockerEngine.logs`."""
 _CONFLICT = 409
+_NOT_OURS = frozenset({403, 404})
+"""A proxy does not show it; it was removed since it was listed."""
 
 
 class DockerEngine:
@@ -287,6 +289,7 @@ def _remove(api: APIClient, id: str) -> None:
 
 
 def _save_logs(api: APIClient, id: str, path: Path) -> None:
+    api.inspect_container(id)  # the SDK forgets to close the stream where there is no container
     part = path.with_name(path.name + ".part")
     left = LARGEST_LOG
     with part.open("wb") as file:
@@ -305,6 +308,7 @@ def _find(api: APIClient, labels: Mapping[str, str]) -> list[Found]:
     for listed in api.containers(all=True, filters={"label": wanted}):
         try:
             containers.append(found(api.inspect_container(listed["Id"])))
-        except docker.errors.NotFound:  # removed since
-            continue
+        except docker.errors.APIError as error:
+            if error.status_code not in _NOT_OURS:
+                raise
     return containers

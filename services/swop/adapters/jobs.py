@@ -53,7 +53,7 @@ class Jobs:
         try:
             definition, image = await self._tools.task(command.task)
             self._working.check(definition)
-        except SwarmError as exc:
+        except (SwarmError, OSError) as exc:
             log.warning("task %s is not executed: %s", command.task, exc)
             for peer in command.peers:
                 self._tell(command, peer, Outcome.error(str(exc)))
@@ -67,7 +67,7 @@ class Jobs:
     ) -> None:
         try:
             outcome = await self._working.outcome(command, peer, definition, image)
-        except SwarmError as exc:
+        except (SwarmError, OSError) as exc:
             log.warning("task %s failed: %s", command.task, exc)
             outcome = Outcome.error(str(exc))
         self._tell(command, peer, outcome)
@@ -117,11 +117,10 @@ class Jobs:
             log.warning("%s did not end by itself within %g s: stopping it", container, seconds)
 
     async def _remove(self, found: Sequence[Found]) -> None:
-        """Stop ML programs first: their SLs then end in order."""
-        ordered = sorted(found, key=lambda each: each.labels.get(LABEL_ROLE) != Role.ML)
-        running = [each.id for each in ordered if each.state is ContainerState.RUNNING]
+        """Stop what runs, keep its log, remove all."""
+        running = [each.id for each in found if each.state is ContainerState.RUNNING]
         await asyncio.gather(*(self._engine.stop(each, STOP_SECONDS) for each in running))
         await save_logs(self._engine, running, self._tools.usr_dir / "logs")
         if not self._tools.keep_containers:
-            for each in ordered:
+            for each in found:
                 await self._engine.remove(each.id)

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import assert_never
+from typing import Any, assert_never
 
 from services.swop.core import pair as on
 from services.swop.core.engine import (
@@ -60,7 +60,7 @@ class PairShell:
         """
         pair = on.Pair()
         try:
-            await self._begin(plan, existing, fresh=fresh)
+            await _to_its_end(self._begin(plan, existing, fresh=fresh))
         except EngineError as exc:
             log.warning("pair %s was not started: %s", plan.ml.name, exc)
             self._events.put_nowait(on.StartFailed(str(exc)))
@@ -123,3 +123,13 @@ class PairShell:
                     log.warning("cannot stop %s: %s", self._ids[role], exc)
             case _:
                 assert_never(command)
+
+
+async def _to_its_end(beginning: Coroutine[Any, Any, None]) -> None:
+    """Begin, or be told to stop only after that: what is half made nobody would find."""
+    task = asyncio.ensure_future(beginning)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise

@@ -190,7 +190,8 @@ class ProcessEngine:
             }
             Container(folder).make(start, dict(spec.labels), links)
         except FileExistsError as exc:
-            raise EngineError(f"cannot make {spec.name}: {exc.filename} exists already") from exc
+            there = exc.filename2 or exc.filename
+            raise EngineError(f"cannot make {spec.name}: {there} exists already") from exc
         except OSError as exc:
             raise EngineError(f"cannot make {spec.name}: {exc}") from exc
         return spec.name

@@ -106,8 +106,7 @@ class Work:
             tools.policy, tools.profile, definition, isolated=tools.isolated,
             own_images=tools.own_images,
         )  # fmt: skip
-        if found:
-            raise EngineError(f"refused by the policy: {'; '.join(found)}", "policy")
+        _refuse(found)
 
     async def outcome(
         self, command: ev.Start, peer: ev.Peer, definition: TaskDefinition, image: str
@@ -155,11 +154,13 @@ class Work:
         return await shell.run(plan, existing, fresh=command.fresh)
 
     async def _check_pair(self, plan: PairPlan, existing: Sequence[Found]) -> None:
-        if found := [
-            *refusals(self._tools.policy, plan.sl),
-            *refusals(self._tools.policy, plan.ml),
-        ]:
-            raise EngineError(f"refused by the policy: {'; '.join(found)}", "policy")
+        _refuse(
+            [
+                *refusals(self._tools.policy, plan.sl),
+                *refusals(self._tools.policy, plan.ml),
+            ]
+        )
+        log.info("SWOPRunTask: Profile validated")
         log.info("SWOPRunTask: SL Image Name : %s", plan.sl.image)
         words = {
             "image": plan.ml.image, "entrypoint": plan.ml.entrypoint, "command": plan.ml.command,
@@ -206,8 +207,7 @@ class Work:
             dockerfile = await content.fetch_text(
                 url, LONGEST_DOCKERFILE, content.Limits(), self._url_refused
             )
-            if found := dockerfile_refusals(tools.policy, dockerfile, url):
-                raise EngineError(f"refused by the policy: {'; '.join(found)}", "policy")
+            _refuse(dockerfile_refusals(tools.policy, dockerfile, url))
         if body.build_context is not None and not await self._engine.has_volume(body.build_context):
             raise EngineError(f"volume {body.build_context} (BuildContext) is missing on this host")
         tag = definition.outcome
@@ -250,7 +250,7 @@ class Work:
         if not urlsplit(url).hostname:
             return f"{url} names no host"
         found = url_refusals(self._tools.policy, url, "the task")
-        return f"refused by the policy: {found[0]}" if found else None
+        return found[0] if found else None
 
     def _made_by(self, definition: TaskDefinition) -> Mapping[str, str]:
         return {
@@ -258,3 +258,15 @@ class Work:
             LABEL_SWOP: self._tools.around.swop,
             LABEL_TASK: definition.name,
         }
+
+
+def _refuse(found: Sequence[str]) -> None:
+    """Refuse what the policy does not allow; the ledger has room for the first reason.
+
+    Raises:
+        EngineError: there is one.
+    """
+    for reason in found:
+        log.warning("the policy refuses: %s", reason)
+    if found:
+        raise EngineError(found[0], "policy")

@@ -64,6 +64,15 @@ def of_ml(code: int, lines: Sequence[str]) -> Outcome:
     return Outcome.error(f"{said}: {end}" if end else said)
 
 
+def blames_ml(lines: Sequence[str]) -> bool:
+    """Whether an SL says that it failed because of its ML program.
+
+    Args:
+        lines: the last lines of its log.
+    """
+    return any("the ML program" in found[1] for line in lines if (found := _REASON.search(line)))
+
+
 def of_sl(code: int, lines: Sequence[str]) -> Outcome:
     """An SL that failed: the reason that it gave, else the last line of its log.
 

@@ -12,7 +12,7 @@ from enum import Enum, auto
 from typing import assert_never
 
 from services.swop.core.engine import Role
-from services.swop.core.outcome import Outcome, of_ml, of_sl
+from services.swop.core.outcome import Outcome, blames_ml, of_ml, of_sl
 
 ML_SECONDS = 10.0
 """How long an ML program whose SL failed may take to end by itself."""
@@ -116,6 +116,8 @@ class Pair:
         """None: not asked yet, or no answer yet."""
         self._failure: Outcome | None = None
         """The first one; what follows from it is not told."""
+        self._is_ml_to_blame = False
+        """Whether that is an SL's, which says that its ML program is the cause."""
 
     def handle(self, event: Event) -> list[Command]:
         """Take an event; a pair that is over wants nothing."""
@@ -133,7 +135,7 @@ class Pair:
                 self._had_session = had
                 commands = [] if had else self._stop(Role.SL)
             case TimeUp():
-                commands = self._stop(Role.ML)
+                commands, self._is_ml_to_blame = self._stop(Role.ML), False
             case _:
                 assert_never(event)
         return commands + self._finish()
@@ -142,10 +144,8 @@ class Pair:
         self.phase = Phase.ENDING
         self._ended.add(event.role)
         failed = event.code != 0
-        unwanted = event.role is Role.SL and self._had_session is False  # we stopped it
-        if failed and self._failure is None and not unwanted:
-            said = of_sl if event.role is Role.SL else of_ml
-            self._failure = said(event.code, event.lines)
+        if failed:
+            self._note_failure(event)
         if failed and event.role is Role.ML:
             return self._stop(Role.SL)
         if failed:
@@ -154,6 +154,14 @@ class Pair:
             return []
         self._asked = True
         return [AskSession()]
+
+    def _note_failure(self, event: Ended) -> None:
+        if event.role is Role.ML:
+            if self._failure is None or self._is_ml_to_blame:
+                self._failure = of_ml(event.code, event.lines)
+        elif self._failure is None and self._had_session is not False:  # else we stopped it
+            self._failure = of_sl(event.code, event.lines)
+            self._is_ml_to_blame = blames_ml(event.lines)
 
     def _stop(self, role: Role) -> list[Command]:
         return [] if role in self._ended else [Stop(role, STOP_SECONDS)]

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import socket
 import stat
 import sys
 from collections.abc import AsyncIterator
@@ -10,8 +12,11 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
+from compose.socket_proxy.daemon import Daemon
+from compose.socket_proxy.gate import Gate
 from compose.socket_proxy.roots import Roots
 from compose.socket_proxy.seal import Seal, read_key
+from compose.socket_proxy.server import Server
 from tests.component.compose.socket_proxy_place import ID, SEAL, Place, proxied
 
 
@@ -107,11 +112,11 @@ async def test_only_its_own_are_listed(place: Place):
     assert (await place.ask("GET", target))[0] == 200
     assert _query(place) == {
         "all": ["1"],
-        "filters": ['{"label": ["swarm.group=g", "swarm.proxy"]}'],
+        "filters": [json.dumps({"label": ["swarm.group=g", SEAL.by]})],
     }
     place.got.clear()
     assert (await place.ask("GET", "/containers/json"))[0] == 200
-    assert _query(place) == {"filters": ['{"label": ["swarm.proxy"]}']}
+    assert _query(place) == {"filters": [json.dumps({"label": [SEAL.by]})]}
     place.got.clear()
     for bad in ('{"name":["x"]}', '{"label":{"a":true}}', "[]", "{", '{"label":[],"Label":["x"]}'):
         assert (await place.ask("GET", f"/containers/json?filters={quote(bad)}"))[0] in {400, 403}
@@ -138,7 +143,7 @@ async def test_a_build_is_sealed(place: Place):
      "cgroupparent=/", "securityopt=%5B%5D", "outputs=%5B%5D", "cachefrom=%5B%22x%22%5D",
      "ulimits=x", "shmsize=1", "platform=x", "target=x", "pull=1", "isolation=x",
      "NetworkMode=host", "buildargs=%5B%5D", "buildargs=%7B%22a%22%3A1%7D",
-     "labels=%7B%22swarm.proxy%22%3A%22x%22%7D"],
+     "labels=%7B%22swarm.proxy%22%3A%22x%22%7D", "labels=%7B%22swarm.proxy.by%22%3A%22x%22%7D"],
 )  # fmt: skip
 async def test_builds_of_another_kind(place: Place, more: str):
     assert (await place.ask("POST", f"{BUILD}&{more}", b"tar"))[0] == 403
@@ -169,6 +174,17 @@ async def test_pull_and_its_user(place: Place):
     ):
         assert (await place.ask("POST", f"/images/create?{query}"))[0] == 403
     assert place.got == []
+
+
+async def test_a_pull_replaces_no_image_made_here(place: Place):
+    target, path = "/images/create?fromImage=org/sl&tag=1", "/images/org/sl:1/json"
+    place.things[path] = {"RepoDigests": [], "Config": {"Labels": None}}
+    status, text = await place.ask("POST", target)
+    assert (status, "was made on this host" in text, place.got) == (403, True, [])
+    place.things[path] = {"RepoDigests": ["org/sl@sha256:00"], "Config": {"Labels": None}}
+    assert (await place.ask("POST", target))[0] == 200
+    place.things[path] = {"RepoDigests": [], "Config": {"Labels": SEAL.label("image", "org/sl:1")}}
+    assert (await place.ask("POST", target))[0] == 200
 
 
 async def test_images_by_digest_may_be_asked_for(place: Place):
@@ -240,3 +256,18 @@ async def test_the_program(tmp_path: Path):
         process.terminate()
         await process.communicate()
     assert process.returncode == 0
+
+
+async def test_it_takes_the_place_of_a_killed_one_and_of_nothing_else(tmp_path: Path):
+    daemon = Daemon(tmp_path / "none")
+    server = Server(Gate(daemon, SEAL, Roots([])), daemon)
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(str(tmp_path / "s"))
+    left.close()
+    async with server.listening(tmp_path / "s", 0o600, os.getgid()):
+        assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o600
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(OSError, match="in use"):
+        async with server.listening(tmp_path / "file", 0o600, None):
+            pass
+    assert (tmp_path / "file").read_text() == "precious"

@@ -5,7 +5,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from compose.socket_proxy import http1
+from compose.socket_proxy.refusal import Refused
 from tests.component.compose.socket_proxy_place import ID, Place, proxied
 
 START = b"POST /v1.45/containers/c1/start HTTP/1.1\r\n"
@@ -172,3 +176,34 @@ async def test_many_connections(place: Place):
             writer.close()
         while (await place.ask("GET", "/version"))[0] != 200:
             await asyncio.sleep(0.01)
+
+
+WORDS = b"GET|POST| |/_ping|?a=b|HTTP/1.1|\r\n|\n|\r|\t|:|X|0|5|\0|\xff|Content-Length|chunked"
+
+
+@given(st.lists(st.sampled_from([*WORDS.split(b"|"), b"Transfer-Encoding"])).map(b"".join))
+def test_a_head_is_refused_or_means_one_thing(head: bytes):
+    """What is accepted is printable, and says itself again when it is written down."""
+    try:
+        parsed = http1.parse_head(head + b"\r\n\r\n")
+    except Refused:
+        return
+    lines = [f"{name}: {value}" for name, value in parsed.headers.items()]
+    written = "\r\n".join([f"{parsed.method} {parsed.target} HTTP/1.1", *lines, "", ""])
+    assert http1.parse_head(written.encode()) == parsed
+    assert written.replace("\r\n", "").replace("\t", "").isprintable()
+
+
+@given(st.lists(st.binary(min_size=1, max_size=40)), st.integers(0, 200))
+async def test_chunks_come_out_as_they_went_in(pieces: list[bytes], limit: int):
+    reader = asyncio.StreamReader()
+    reader.feed_data(b"".join(http1.chunk(piece) for piece in pieces) + http1.chunk(b"") + b"next")
+    reader.feed_eof()
+    head = http1.Head("POST", "/build", {}, None)
+    content = b"".join(pieces)
+    if len(content) > limit:
+        with pytest.raises(Refused, match="too long"):
+            assert [piece async for piece in http1.body(reader, head, limit)]
+    else:
+        assert b"".join([piece async for piece in http1.body(reader, head, limit)]) == content
+        assert await reader.read() == b"next"

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from services.common.ids import DEFAULT_CONTRACT
+from services.common import sn_api
+from services.common.ids import DEFAULT_CONTRACT, NodeKind
+from services.common.sn_client import SnClient
 from services.common.task_api import DEFAULT_TASKRUNNER, TaskPeerState
 from services.swci.core import commands as c
 from services.swci.core.grammar import parse
 from services.swci.core.reply import Layout
 from services.swci.core.table import COMMANDS
+from tests.component.sn.conftest import Peer
 from tests.component.swci.conftest import BUILD, RUN, fresh
 
 NOWHERE = "ab" * 16
@@ -78,6 +81,36 @@ async def test_contracts(operator):
     assert (status["STATE"], status["PEERS"], status["ROUND"]) == ("UNINITIALIZED", "0", "0")
     assert status["WAITING_FOR"] == "the first peer to enrol"
     assert len(await operator.good(f"PERFDATA {name}")) == 1
+
+
+async def test_a_training_under_way(operator, sn):
+    name = fresh("contract")
+    await operator.good(f"CREATE CONTRACT {name}")
+    client = SnClient(sn.pki.identity(NodeKind.SL), [sn.endpoint], patience=1.0)
+    peer = Peer(client, name, NodeKind.SL)
+    peer.contract = name
+    await peer.register()
+    await peer.enrol(min_peers=2)
+    status = await operator.pairs(f"GET CONTRACT STATUS {name}")
+    assert (status["STATE"], status["WAITING"], status["PEERS"]) == ("CHECKIN", "0/2", "1")
+    assert status["MIN_PEERS"] == "2"
+    await operator.good(f"RESET CONTRACT {name}")
+    await peer.enrol(min_peers=1)
+    await peer.check_in(generation=2)
+    status = await operator.pairs(f"GET CONTRACT STATUS {name}")
+    assert (status["STATE"], status["LEADER"]) == ("QUORUM", f"{peer.uid} sl{name}")
+    term = {"generation": 2, "round": 1, "term": 1}
+    await peer.write("freeze", sn_api.OfTerm(**term))
+    await peer.write(
+        "publish", sn_api.Publish(**term, digest="b" * 64, size=9, contributors=[peer.uid])
+    )
+    perf = sn_api.Perf(loss=0.5, metric=0.25, epochs=1, total_epochs=4)
+    await peer.write("perf", sn_api.PerfReport(generation=2, round=1, perf=perf))
+    status = await operator.pairs(f"GET CONTRACT STATUS {name}")
+    assert (status["ROUND"], status["GENERATION"]) == ("2", "2")
+    assert status["TS_LAST_MERGE"] >= status["TS_CREATED"] > "2"
+    assert (await operator.good(f"PERFDATA {name}"))[1] == f"{peer.uid}, YES, 0.5, 0.25, 4, 1"
+    await client.close()
 
 
 async def test_resetting_an_uninitialized_contract_succeeds_as_often_as_one_likes(operator):

@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
+from services.common.errors import SnUnavailableError
 from services.common.task_api import TaskPeerState
+from services.common.task_client import TaskClient
 from services.swci.adapters import waiting
 from tests.component.swci.conftest import RUN, Operator
 
@@ -86,12 +88,37 @@ async def test_marks_show_that_time_passes(operator, monkeypatch):
     monkeypatch.setattr(waiting, "MARK_SECONDS", 0.05)
     task, runner = await operator.task(), await operator.runner()
     await operator.good(f"ASSIGN TASK {task} TO {runner} WITH 1 PEERS")
-    wait, said = await begun(operator, runner)
-    async with asyncio.timeout(30):
-        while said.count("#") < 3:
-            await asyncio.sleep(0.01)
+    said, often = [], asyncio.Event()
+
+    def progress(text):
+        said.append(text)
+        if said.count("#") == 3:
+            often.set()
+
+    wait = asyncio.create_task(operator.reply(f"WAIT FOR TASKRUNNER {runner}", progress))
+    await asyncio.wait_for(often.wait(), 30)
     await operator.good(f"RESET TASKRUNNER {runner}")
     await asyncio.wait_for(wait, 30)
+
+
+async def test_an_sn_that_is_away_for_a_while_does_not_end_it(operator, monkeypatch, swop):
+    task, runner = await operator.task(), await operator.runner()
+    agent = await swop(runner)
+    await operator.good(f"ASSIGN TASK {task} TO {runner} WITH 1 PEERS")
+    failures, real = [], TaskClient.watch
+
+    async def watch(self, name, after, wait):
+        if len(failures) < 2:
+            failures.append(name)
+            raise SnUnavailableError("no SN answers")
+        return await real(self, name, after, wait)
+
+    monkeypatch.setattr(TaskClient, "watch", watch)
+    wait, _ = await begun(operator, runner)
+    await agent.report(await agent.enrol(), TaskPeerState.COMPLETE)
+    reply = await asyncio.wait_for(wait, 30)
+    assert reply.lines == ("TASK_STATE : COMPLETE",)
+    assert failures == [runner, runner]
 
 
 async def test_sleep(stranger):

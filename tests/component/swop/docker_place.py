@@ -73,17 +73,32 @@ def _tiny() -> bytes:
 
 
 @contextmanager
-def swept(mark: str) -> Iterator[docker.DockerClient]:
-    """Remove what carries this mark: in labels, or as a name's beginning."""
+def connected() -> Iterator[docker.DockerClient]:
+    """The SDK, for what SWOP's engine does not do."""
     client = docker.DockerClient(URL, version="auto", timeout=60)
     try:
         yield client
     finally:
-        for container in client.containers.list(all=True, filters={"label": f"{LABEL}={mark}"}):
-            container.remove(force=True, v=True)
-        for image in client.images.list(filters={"reference": f"{mark}*"}):
-            client.images.remove(image.id, force=True)
-        for volume in client.volumes.list():
-            if volume.name.startswith(mark):
-                volume.remove(force=True)
         client.close()
+
+
+@contextmanager
+def swept(mark: str) -> Iterator[docker.DockerClient]:
+    """Remove what carries this mark: in labels, or as a name's beginning."""
+    with connected() as client:
+        try:
+            yield client
+        finally:
+            _sweep(client, mark)
+
+
+def _sweep(client: docker.DockerClient, mark: str) -> None:
+    for container in client.containers.list(all=True, filters={"label": f"{LABEL}={mark}"}):
+        container.remove(force=True, v=True)
+    for image in client.images.list(filters={"reference": [f"{mark}*", f"{mark}*/*"]}):
+        for tag in image.tags:
+            if tag.startswith(mark):
+                client.images.remove(tag, force=True)
+    for volume in client.volumes.list():
+        if volume.name.startswith(mark):
+            volume.remove(force=True)

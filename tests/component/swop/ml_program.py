@@ -2,6 +2,7 @@
 
     ml_program.py train SYNCS   train that many batches, sync after each, save the model
     ml_program.py crash         fail with a traceback before any session
+    ml_program.py copy FILE     copy a file to copy.txt, without a session
     ml_program.py loopback      end well without a session
     ml_program.py idle          never open a session, never end; leaves a grandchild behind
 
@@ -11,6 +12,7 @@ second batch waits until it is there.
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -73,6 +75,8 @@ def main() -> None:
         train(int(sys.argv[2]))
     elif mode == "crash":
         raise ValueError("there is no data in /nowhere")
+    elif mode == "copy":
+        shutil.copyfile(sys.argv[2], "copy.txt")
     elif mode == "idle":
         child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
         Path(f"grandchild-{os.environ['NODE']}.txt").write_text(str(child.pid))

@@ -17,15 +17,15 @@ from uuid import uuid4
 
 from compose.plan import REPOSITORY
 from services.common import task_api as api
-from services.common.ids import NodeId, NodeKind
+from services.common.ids import DEFAULT_CONTRACT, NodeId, NodeKind
 from services.common.task_client import TaskClient
 from tests.faults.network import ENDS_WITH_US
 from tests.faults.standing import Standing
 
 PATIENCE = 90.0
 PROGRAM = Path(__file__).with_name("ml_program.py")
-POLICY = """
-binds: [/]
+POLICY = f"""
+binds: [{PROGRAM.parent}]
 downloads: ["http://127.0.0.1:*/*"]
 process:
   entrypoints: [python3]
@@ -35,17 +35,19 @@ process:
 class Swop:
     """A SWOP process and its user folder."""
 
-    def __init__(self, stand: "Stand", name: str, nodes: int, settings: dict[str, str]) -> None:
+    def __init__(
+        self, stand: "Stand", name: str, nodes: int, policy: str, settings: dict[str, str]
+    ) -> None:
         self.folder = stand.folder / name
         self.usr = self.folder / "usr"
         self.usr.mkdir(parents=True)
         self.stand, self.name = stand, name
-        (self.usr / "policy.yaml").write_text(POLICY)
+        (self.usr / "policy.yaml").write_text(policy)
         (self.usr / "swop_profile.yaml").write_text(self._profile(nodes))
         self.settings = {
             **stand.standing.pki.files(NodeKind.SWOP, name),
             "SN_NODE_IP": "127.0.0.1", "SN_API_SERVER_PORT": str(stand.standing.port),
-            "USR_DIR": str(self.usr), "SWOP_ENGINE": "process", "SWOP_POLICY":
+            "USR_DIR": str(self.usr), "SWOP_ENGINE": "process", "SWOP_POLICY_FILE":
             str(self.usr / "policy.yaml"), "SWOP_STOP_GRACE": "0.5", **settings,
         }  # fmt: skip
         self.log = self.folder / "swop.log"
@@ -102,6 +104,11 @@ class Swop:
         self._process.send_signal(number)
         return self._process.wait(PATIENCE)
 
+    def wait(self) -> int:
+        """Wait until it ends by itself; its exit code."""
+        assert self._process is not None
+        return self._process.wait(PATIENCE)
+
     def close(self) -> None:
         """Kill it and what it started."""
         self.kill()
@@ -116,6 +123,9 @@ class Swop:
     def program(self, role: str, idx: int = 0) -> int:
         """Process id of the program of a container; ``u`` or ``s``."""
         [folder] = [each for each in self.containers() if f"-{role}-{idx}-" in each.name]
+        return self._child(folder)
+
+    def _child(self, folder: Path) -> int:
         shim = self.shim(folder)
         return int(Path(f"/proc/{shim}/task/{shim}/children").read_text().split()[0])
 
@@ -123,9 +133,12 @@ class Swop:
         """Wait until that many containers have a program that runs."""
         deadline = time.monotonic() + PATIENCE
         while True:
-            with contextlib.suppress(OSError, IndexError, ValueError):
-                if len([self.program(*_role(each)) for each in self.containers()]) == count:
-                    return
+            found = 0
+            for folder in self.containers():
+                with contextlib.suppress(OSError, IndexError):
+                    found += bool(self._child(folder))
+            if found == count:
+                return
             assert time.monotonic() < deadline, (self.containers(), self.said())
             await asyncio.sleep(0.05)
 
@@ -159,12 +172,6 @@ class Swop:
         return self.log.read_text()
 
 
-def _role(folder: Path) -> tuple[str, int]:
-    """Role and index in a container's name."""
-    *_, role, idx, _ = folder.name.split("-")
-    return role, int(idx)
-
-
 class Stand:
     """An SN, its SWOPs, and an operator."""
 
@@ -176,9 +183,9 @@ class Stand:
         self._sn = self.standing.client(NodeKind.SWCI)
         self.tasks = TaskClient(self._sn)
 
-    def swop(self, name: str, nodes: int = 2, **settings: str) -> Swop:
+    def swop(self, name: str, nodes: int = 2, policy: str = POLICY, **settings: str) -> Swop:
         """Start a SWOP."""
-        made = Swop(self, name, nodes, settings)
+        made = Swop(self, name, nodes, policy, settings)
         self.swops.append(made)
         made.start()
         return made
@@ -218,13 +225,15 @@ class Stand:
         await self.reset()
         return name
 
-    async def swarm(self, name: str, words: str, prereq: str, **env: str) -> str:
+    async def swarm(self, name: str, words: str, prereq: str, shared: str = "", **env: str) -> str:
         """Write a task that runs `ml_program.py` with these words; its name."""
+        more = f"- {{{shared}}}\n" if shared else ""
         given = "".join(f"- {key}: '{value}'\n" for key, value in env.items())
         body = (
             f"Command: model/{PROGRAM.name} {words}\nEntrypoint: python3\nWorkingDir: /tmp/test\n"
             f"Envvars:\n- CONTRACT: defaultbb.cqdb.sml.hpe\n{given}PrivateContent: /tmp/test/\n"
             f"SharedContent:\n- {{Src: {PROGRAM.parent}, Tgt: /tmp/test/model, MType: BIND}}\n"
+            f"{more}"
         )
         return await self.task(name, api.TaskType.RUN_SWARM, body, prereq)
 
@@ -237,6 +246,16 @@ class Stand:
     async def reset(self) -> None:
         """RESET TASKRUNNER."""
         await self.tasks.reset(self.runner, "test")
+
+    async def training(self, count: int) -> None:
+        """Wait until that many SLs take part in the default training."""
+        deadline, cursor = time.monotonic() + PATIENCE, "0"
+        while True:
+            state = await self._sn.watch(DEFAULT_CONTRACT, cursor, 1.0)
+            cursor = state.cursor
+            if sum(each.live for each in state.view.peers) == count:
+                return
+            assert time.monotonic() < deadline, f"{state.view}\n{self.story()}"
 
     async def ended(self) -> api.TaskRunnerView:
         """Wait for COMPLETE or ERROR."""

@@ -1,19 +1,21 @@
 """What only Docker can do wrong, and what only Docker can do."""
 
 import asyncio
+import io
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import docker
 import pytest
 
-from services.swop.adapters import docker_volumes
-from services.swop.adapters.docker_client import Access
+from services.swop.adapters import docker_tar, docker_volumes
+from services.swop.adapters.docker_client import MOST_WAITING, Access, Client, Request
 from services.swop.adapters.docker_engine import DockerEngine
 from services.swop.adapters.docker_errors import EngineUnreachableError
 from services.swop.core.engine import (
@@ -41,20 +43,38 @@ async def docker_stage(mark: str, tmp_path: Path) -> AsyncIterator[Stage]:
         await engine.close()
 
 
-@pytest.fixture
-def network(mark: str) -> AsyncIterator[str]:
+@dataclass(frozen=True, slots=True)
+class Network:
     """A network with addresses to choose from."""
+
+    name: str
+    prefix: str
+    """Of its addresses: ``172.31.7.``."""
+
+
+@pytest.fixture
+def network(mark: str) -> Iterator[Network]:
     docker_or_skip()
-    client = docker.DockerClient(docker_place.URL, version="auto")
-    pool = docker.types.IPAMPool(subnet="172.31.199.0/24")
-    made = client.networks.create(
-        f"{mark}-net", ipam=docker.types.IPAMConfig(pool_configs=[pool]), driver="bridge"
-    )
-    yield made.name
-    for container in client.containers.list(all=True, filters={"network": made.name}):
-        container.remove(force=True)
-    made.remove()
-    client.close()
+    with docker_place.connected() as client:
+        made = _make_network(client, f"{mark}-net")
+        yield made
+        for container in client.containers.list(all=True, filters={"network": made.name}):
+            container.remove(force=True)
+        client.networks.get(made.name).remove()
+
+
+def _make_network(client: docker.DockerClient, name: str) -> Network:
+    """In the first range that no network here has."""
+    for third in range(100, 250):
+        pool = docker.types.IPAMPool(subnet=f"172.31.{third}.0/24")
+        ipam = docker.types.IPAMConfig(pool_configs=[pool])
+        try:
+            client.networks.create(name, ipam=ipam, driver="bridge")
+        except docker.errors.APIError as error:
+            assert "overlap" in str(error)
+        else:
+            return Network(name, f"172.31.{third}.")
+    raise AssertionError("no free range")
 
 
 async def _start(stage: Stage, script: str = "true", **more: object) -> str:
@@ -107,19 +127,20 @@ async def test_options_reach_the_container(docker_stage: Stage):
     assert (code, lines) == (0, ["/dev/my-null", "1234 4242", "1234", "/tmp", "ml-host"])
 
 
-async def test_network_address_and_dns(docker_stage: Stage, network: str):
+async def test_network_address_and_dns(docker_stage: Stage, network: Network):
+    name, ip = network.name, f"{network.prefix}77"
     code, lines = await docker_stage.run(
-        "cat /etc/hosts; cat /etc/resolv.conf", network=network, ip="172.31.199.77",
-        hostname="sl1", dns=("172.31.199.9",),
+        "cat /etc/hosts; cat /etc/resolv.conf", network=name, ip=ip, hostname="sl1",
+        dns=("172.31.99.9",),
     )  # fmt: skip
     assert code == 0
-    assert any(line.split() == ["172.31.199.77", "sl1"] for line in lines)
-    assert any("172.31.199.9" in line for line in lines)
+    assert any(line.split() == [ip, "sl1"] for line in lines)
+    assert any("172.31.99.9" in line for line in lines)
     with pytest.raises(EngineError, match="correct 'ip' in the profile"):
-        await _start(docker_stage, network=network, ip="10.9.9.9")
-    await _start(docker_stage, "sleep 60", name="a", network=network, ip="172.31.199.78")
+        await _start(docker_stage, network=name, ip="10.9.9.9")
+    await _start(docker_stage, "sleep 60", name="a", network=name, ip=ip)
     with pytest.raises(EngineError, match="IP address is in use"):
-        await _start(docker_stage, name="b", network=network, ip="172.31.199.78")
+        await _start(docker_stage, name="b", network=name, ip=ip)
 
 
 async def test_default_means_dockers_own_network(docker_stage: Stage):
@@ -159,32 +180,54 @@ async def test_a_cancelled_build_ends(docker_stage: Stage):
     building.cancel()
     with pytest.raises(asyncio.CancelledError):
         await building
-    with docker_place.swept(docker_stage.mark) as client:
+    await _no_build(docker_stage.mark)
+
+
+async def test_a_build_that_prints_without_end(docker_stage: Stage):
+    """Nobody takes its lines for a while; they do not pile up, and it can be cancelled."""
+    text = f"FROM {docker_stage.image}\nLABEL a={docker_stage.mark}\nRUN while :; do echo y; done\n"
+    context = io.BytesIO()
+    docker_tar.build_context("D", text, None, context)
+    context.seek(0)
+    messages: list[object] = []
+    client = Client(Access(docker_place.URL))
+    request = Request.build(BuildSpec(f"{docker_stage.mark}:latest", text, None), "D", context)
+    building = asyncio.create_task(client.follow(request, messages.append))
+    async with asyncio.timeout(60):
+        while {"stream": "y\n"} not in messages:
+            await asyncio.sleep(0.01)
+    seen = len(messages)
+    time.sleep(1)  # the loop stands still
+    await asyncio.sleep(0)
+    assert seen < len(messages) <= seen + MOST_WAITING + 1
+    building.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await building
+    await _no_build(docker_stage.mark)
+    await client.close()
+
+
+async def _no_build(mark: str) -> None:
+    """Wait until nothing is being built any more."""
+    with docker_place.connected() as client:
         deadline = time.monotonic() + 30
-        while _building(client, docker_stage.mark):
+        while client.containers.list(filters={"label": f"a={mark}"}):
             assert time.monotonic() < deadline, "the build still runs"
             await asyncio.sleep(0.1)
 
 
-def _building(client: docker.DockerClient, mark: str) -> list[object]:
-    return client.containers.list(filters={"label": f"a={mark}"})
-
-
-async def test_what_a_killed_swop_left_is_removed(docker_stage: Stage, monkeypatch):
-    volume = f"{docker_stage.mark}-v"
-    await docker_stage.engine.make_volume(volume, {})
-    with docker_place.swept(docker_stage.mark) as client:
-        docker_volumes._ensure_image(client.api)
-        left = client.api.create_container(
+async def test_a_helper_that_may_be_in_use_is_left_alone(docker_stage: Stage):
+    with docker_place.connected() as client:
+        await docker_stage.engine.make_volume(f"{docker_stage.mark}-v", {})
+        await docker_stage.engine.put_files(f"{docker_stage.mark}-v", Path(__file__).parent)
+        using = {"volume": f"{docker_stage.mark}-v"}
+        assert client.containers.list(all=True, filters=using) == []
+        used = client.api.create_container(
             docker_volumes.HELPER_IMAGE, ["/never-started"],
             labels={docker_volumes.LABEL_HELPER: "volume", docker_place.LABEL: docker_stage.mark},
         )["Id"]  # fmt: skip
         await docker_stage.engine.check()
-        client.containers.get(left)  # somebody may be using it
-        monkeypatch.setattr(docker_volumes, "LEFTOVER_AFTER", -docker_volumes.LEFTOVER_AFTER)
-        await docker_stage.engine.check()
-        with pytest.raises(docker.errors.NotFound):
-            client.containers.get(left)
+        client.containers.get(used)
 
 
 async def test_nobody_there(tmp_path: Path):
@@ -241,7 +284,7 @@ print(own.name, own.image, *own.networks, asyncio.run(engine.own_image()))
 
 
 @pytest.mark.parametrize("by", ["name", "id"])
-async def test_its_own_container(mark: str, network: str, by: str):
+async def test_its_own_container(mark: str, network: Network, by: str):
     """In a container, with this host's Python."""
     with docker_place.swept(mark) as client:
         image = client.images.get(docker_place.IMAGE)
@@ -258,14 +301,14 @@ async def test_its_own_container(mark: str, network: str, by: str):
         socket_path = docker_place.URL.removeprefix("unix://")
         output = client.containers.run(
             given, [str(Path(sys.prefix).resolve() / "bin" / "python"), "-c", PROBE],
-            name=f"{mark}-swop", hostname="swop1", network=network, remove=True, stderr=True,
+            name=f"{mark}-swop", hostname="swop1", network=network.name, remove=True, stderr=True,
             labels={docker_place.LABEL: mark},
             environment={"PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"},
             volumes={folder: {"bind": folder, "mode": "ro"} for folder in sorted(folders)}
             | {socket_path: {"bind": "/var/run/docker.sock", "mode": "rw"}},
         ).decode().split()  # fmt: skip
     name, own, joined, image_name = output[-4:]
-    assert (name, joined) == (f"{mark}-swop", network)
+    assert (name, joined) == (f"{mark}-swop", network.name)
     assert own == image_name
     if by == "name":
         assert own == f"{mark}/swop:1.0"
@@ -280,7 +323,7 @@ def test_a_stuck_daemon_does_not_keep_a_swop_from_ending(tmp_path: Path):
     program = f"""
 import asyncio
 from pathlib import Path
-from services.swop.adapters.docker_client import Access
+from services.swop.adapters.docker_client import MOST_WAITING, Access, Client, Request
 from services.swop.adapters.docker_engine import DockerEngine
 async def main():
     try:

@@ -231,9 +231,34 @@ BUILDS = st.builds(
 )
 
 
-@given(RUNS | BUILDS)
+INSIDE = WORD.map(lambda text: text.replace("..", "."))
+CONTENTS = st.builds(
+    MakeSwarmUserContent,
+    st.sampled_from(ContentType),
+    st.lists(
+        st.builds(ContentStep, st.just(Operation.EXTRACT), INSIDE, st.none() | INSIDE),
+        min_size=1,
+        max_size=4,
+    ).map(tuple),
+)
+PULLS = st.builds(
+    PullImage,
+    st.just("1.10"),
+    st.just("digits"),
+    st.sampled_from(["reg.example.org/team", "reg.example.org:5000/team/"]),
+    st.none() | st.builds(AuthFile, WORD) | st.builds(Credentials, WORD, WORD | st.just("")),
+)
+TYPES = {
+    RunSwarm: TaskType.RUN_SWARM,
+    MakeUserContainer: TaskType.MAKE_USER_CONTAINER,
+    MakeSwarmUserContent: TaskType.MAKE_SWARM_USER_CONTENT,
+    PullImage: TaskType.PULL_IMAGE,
+}
+
+
+@given(RUNS | BUILDS | CONTENTS | PULLS)
 def test_any_text_survives_the_chain(body):
-    type = TaskType.RUN_SWARM if isinstance(body, RunSwarm) else TaskType.MAKE_USER_CONTAINER
+    type = TYPES[body.__class__]
     definition = TaskDefinition("n", type, "a", "ROOTTASK", "outcome", body)
     assert through_chain(definition) == definition
 

@@ -136,6 +136,16 @@ def test_a_retry_replaces_only_the_peers_that_failed():
     )  # fmt: skip
 
 
+def test_it_is_said_whom_a_target_asks_to_try_again():
+    asked = (*FAILED, on.Targeted(1, A, 3, NOBODY))
+    assert [view(*FAILED).swops[0].retry, view(*asked).swops[0].retry] == [False, True]
+    assert not view(*asked, on.SwopEnrolled(1, A, (ONE, TWO))).swops[0].retry
+    back = (*asked, on.Reported(1, A, ONE, ACTIVE, "SWOP is back"))
+    assert not view(*back, on.Reported(1, A, TWO, ACTIVE, "SWOP is back")).swops[0].retry
+    first = (on.Listening(1, B, 1), on.Targeted(1, B, 3, NOBODY))
+    assert not any(swop.retry for swop in view(*RUNNING, *first).swops if swop.uid == B)
+
+
 def test_one_that_failed_may_begin_anew_under_the_same_uid():
     found = view(*FAILED, on.Targeted(1, A, 3, NOBODY), on.SwopEnrolled(1, A, (ONE, TWO)))
     assert [p.state for p in found.swops[0].peers] == [ACTIVE, ACTIVE]

@@ -1,6 +1,7 @@
 """The table of commands: whatever it holds has an example, an error, a HELP and a handler."""
 
 import typing
+from pathlib import Path
 
 import pytest
 
@@ -183,3 +184,9 @@ def test_a_word_too_many_is_refused_or_belongs_to_the_last_argument(form):
         assert isinstance(found, form.make)
     else:
         assert isinstance(found, Wrong)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_the_documentation_shows_the_same_syntax(form):
+    text = (Path(__file__).parents[3] / "docs" / "swci.md").read_text()
+    assert form.legacy or f"| `{form}` |" in text

@@ -68,6 +68,15 @@ def test_an_sl_that_fails_gives_its_program_some_seconds():
     assert on.Stop(Role.ML, on.STOP_SECONDS) not in run(SL_FAILED, ended(Role.ML), on.TimeUp())
 
 
+def test_whichever_is_seen_first_the_program_that_crashed_is_to_blame():
+    crashed = ended(Role.ML, -9)
+    blames = ended(Role.SL, 4, "1 : x : ERROR : Exiting SL. Reason: the ML program closed its pipe")
+    for events in ((crashed, blames), (blames, crashed)):
+        assert outcome(*events).description.startswith("ML was killed by SIGKILL")
+    assert outcome(blames, on.TimeUp(), crashed).description.startswith("SL exited"), "we killed it"
+    assert outcome(SL_FAILED, crashed).description.startswith("SL exited")
+
+
 def test_a_session_that_broke_off_is_the_sls_to_tell():
     said = outcome(ended(Role.ML), on.SessionKnown(True), SL_FAILED).description
     assert said == "SL exited with code 4: no leader"
