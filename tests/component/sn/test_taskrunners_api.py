@@ -233,7 +233,7 @@ async def beat(*swops):
 
 @on_both_engines
 async def test_a_silent_swop_is_reaped_and_goes_on_where_it_was(swarm):
-    sn = await swarm.sn(pace=Pace(lost_after=QUICK))
+    sn = await swarm.sn(pace=Pace(lost_after=QUICK, swop_after=QUICK))
     operator, swop = Operator(swarm, sn), await Swop(swarm, sn, "1").register()
     await operator.final_task()
     await swop.listen()
@@ -248,6 +248,23 @@ async def test_a_silent_swop_is_reaped_and_goes_on_where_it_was(swarm):
     assert view.swops[0].listening
     view = (await swop.enrol(1)).view
     assert (view.state, view.active, view.failed) == (RunnerState.RUNNING, 1, 0)
+    assert (await swop.report(1, COMPLETE)).view.state is RunnerState.COMPLETE
+
+
+async def test_a_swop_at_work_has_time_to_come_back(swarm):
+    """Its pairs go on while it is restarted, and nobody is told that they failed."""
+    sn = await swarm.sn(pace=Pace(lost_after=QUICK, swop_after=600))
+    operator, swop = Operator(swarm, sn), await Swop(swarm, sn, "1").register()
+    await operator.final_task()
+    await swop.listen()
+    await operator.assign()
+    await swop.enrol(1)
+    async with asyncio.timeout(PATIENCE):
+        while any(node.alive for node in await operator.sn.nodes() if node.uid == swop.uid):
+            await asyncio.sleep(QUICK / 5)
+    view = (await operator.client.runner(RUNNER)).view
+    assert (view.state, view.active, view.failed) == (RunnerState.RUNNING, 1, 0)
+    await swop.listen()
     assert (await swop.report(1, COMPLETE)).view.state is RunnerState.COMPLETE
 
 
