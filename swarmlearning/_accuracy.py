@@ -1,8 +1,8 @@
 """Accuracy without torchmetrics: the one metric that most programs name.
 
 Gives what ``torchmetrics.Accuracy`` gives for ``task='multiclass'`` (micro average) and
-``task='binary'``. Where torchmetrics is installed, that is used; importing it takes longer than
-importing torch.
+``task='binary'``. It is used where torchmetrics is installed, too: importing that takes longer than
+importing torch, as it imports transformers.
 """
 
 import torch

@@ -93,11 +93,11 @@ def metric_of(extra: Mapping[str, Any]) -> Any:  # noqa: ANN401 - torchmetrics i
     """
     if extra.get("metricFunction") is None:
         return None
+    if extra["metricFunction"] == "Accuracy" and _is_plain(extra.get("metricFunctionArgs")):
+        return _make(_accuracy, "metricFunction", extra)
     try:
         import torchmetrics
     except ImportError as exc:
-        if extra["metricFunction"] == "Accuracy" and _is_plain(extra.get("metricFunctionArgs")):
-            return _make(_accuracy, "metricFunction", extra)
         raise SwarmError(
             "metricFunction needs the package torchmetrics: add `pip install torchmetrics` to the "
             "ML image, or leave metricFunction out"

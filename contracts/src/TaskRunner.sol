@@ -208,7 +208,6 @@ contract TaskRunner is TaskRunnerAssignments {
         if (!again) {
             _enrolled[run].push(swop);
             s.enrolledIn = run;
-            s.attempt = 0;
             s.failed = 0;
         }
         s.retryIn = 0;

@@ -37,9 +37,9 @@ abstract contract TaskRunnerState is Guarded {
         uint32 nodes; // SL/ML pairs of its profile
         uint32 targetIn; // run in which it is a target
         uint32 retryIn; // run in which it may enrol once more
-        uint32 enrolledIn; // run in which it enrolled last; the next two are of that
-        uint32 attempt; // how many times it enrolled
-        uint32 failed; // how many of its peers are in ERROR
+        uint32 enrolledIn; // run in which it enrolled last
+        uint32 failed; // how many of its peers in that run are in ERROR
+        uint32 attempt; // how many times it enrolled, in all runs
     }
 
     /// @notice A peer of a run. It is in its SWOP's list, and counts, while their attempts are equal.

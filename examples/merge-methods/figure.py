@@ -31,7 +31,7 @@ def draw(found, cell, methods, biases, path):
         place.grid(axis="y", color="#e4e4e4", linewidth=0.8)
         place.spines[["top", "right"]].set_visible(False)
         place.xaxis.get_major_locator().set_params(integer=True)
-        place.legend(frameon=False, fontsize=8, loc="lower right")
+        place.legend(frameon=False, fontsize=8, loc="center right")
     axes[0][0].set_ylabel("accuracy on the test set")
     axes[0][0].set_ylim(0, 1.02)
     figure.suptitle(

@@ -241,6 +241,25 @@ def test_only_one_whose_peers_failed_tries_again(three, refuses):
     assert three.swop(2) == {"listening", "enrolled", "target", "retry"}
 
 
+def test_failures_of_the_run_before_allow_nothing(three, refuses):
+    three.assign(TARGET, 2)
+    three.enrol(2, 200, 201)
+    three.report(2, 200, ERROR)
+    three.assign(TARGET, 2)
+    three.reset()
+    three.assign(TARGET, 2)
+    three.enrol(2, 200, 201)
+    refuses("enrolled", three.assign, TARGET, 2)
+    refuses("enrolled", three.enrol, 2, 200, 202)
+    three.report(2, 201, ERROR)
+    three.assign(TARGET, 2)
+    three.report(2, 200, COMPLETE)
+    three.enrol(2, 200, 202)
+    assert three.counts == (1, 1, 0, 2)
+    three.report(2, 202, ERROR)
+    refuses("enrolled", three.enrol, 2, 200, 203)
+
+
 def test_trying_again_with_another_peer(three, refuses):
     three.assign(TARGET, 2)
     three.enrol(2, 200, 201)

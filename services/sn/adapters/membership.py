@@ -131,10 +131,11 @@ class Membership:
             self._wake.set()
 
     async def revived(self, uid: NodeId) -> None:
-        """A lost node speaks: tell the chain before a write that needs a node that is alive."""
+        """A lost node of ours speaks: tell the chain before a write that needs it alive."""
         node = self._node(uid)
-        if node is not None and not node.alive and not node.left:
-            await self._system.alive([uid])
+        if node is None or node.alive or node.left or node.parent != self.me.uid:
+            return
+        await self._system.alive([uid])
 
     async def leave(self, uid: NodeId, who: PeerCertificate, reason: str) -> None:
         """A node signs off; errors as in :meth:`require_owner`."""

@@ -10,15 +10,15 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TypeVar
 
 from services.common import sn_api as api
 from services.common import task_api
-from services.common.errors import ChainUnavailableError, NotFoundError, SwarmError
+from services.common.errors import ChainUnavailableError, NotFoundError
 from services.sn.adapters import abi
-from services.sn.adapters.chain import Chain, Head, Sent, refusal_in
+from services.sn.adapters.chain import Chain, Head, Sent
 from services.sn.adapters.decoding import Decoder, Entry
+from services.sn.adapters.settling import Settling
 from services.sn.adapters.snapshots import NoSnapshots, Snapshots, restored
 from services.sn.core import ledger, read_model, runner_views, views
 from services.sn.core.read_model import ReadModel
@@ -34,16 +34,6 @@ SAVE_EVERY = 20_000
 """Events after which the read model is saved: what a restart after a crash folds again at most."""
 RETRY_SECONDS = 1.0
 """Pause after the chain did not answer."""
-STALLED_AFTER = 3.0
-"""Seconds without a block for one of our writes after which the chain counts as stalled."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiter:
-    sent: Sent
-    settled: asyncio.Future[ledger.Block]
-    since: float
-    """Time of the event loop."""
 
 
 _View = TypeVar("_View", api.ContractView, task_api.TaskRunnerView)
@@ -70,7 +60,7 @@ class Projection:
         self._snapshots = snapshots or NoSnapshots()
         self._unsaved = 0
         self._decoder = Decoder({registry: abi.REGISTRY, nodes: abi.NODES})
-        self._waiting: dict[str, _Waiter] = {}
+        self._settling = Settling(chain, self._applied)
         self._changed: dict[str, asyncio.Event] = {}
         self._advanced = asyncio.Event()
         self._closed = False
@@ -199,6 +189,9 @@ class Projection:
         while not condition(self.now):
             await self._advanced.wait()
 
+    def _applied(self) -> int:
+        return self.now.head.number if self.now.head else -1
+
     def _cursor(self, name: str) -> str:
         return views.cursor_of(self.training(name), self.now.nodes)
 
@@ -210,14 +203,11 @@ class Projection:
     @property
     def pending(self) -> int:
         """How many of our transactions are not in a block yet."""
-        return len(self._waiting)
+        return self._settling.pending
 
     def is_stalled(self) -> bool:
         """Whether no block takes writes here: none can, or none did for a while already."""
-        now = asyncio.get_running_loop().time()
-        return self._chain.is_cut_off() or any(
-            now - waiter.since > STALLED_AFTER for waiter in self._waiting.values()
-        )
+        return self._settling.is_stalled()
 
     async def settled(self, sent: Sent) -> ledger.Block:
         """The block with this transaction, once that block is applied here.
@@ -225,14 +215,7 @@ class Projection:
         Raises:
             ProtocolError: the contract refused it.
         """
-        loop = asyncio.get_running_loop()
-        waiter = _Waiter(sent, loop.create_future(), loop.time())
-        self._waiting[sent.hash] = waiter
-        try:
-            await self._look_up(waiter)  # it may have been sealed while we were being told its hash
-            return await waiter.settled
-        finally:
-            del self._waiting[sent.hash]
+        return await self._settling.settled(sent)
 
     # --- following
 
@@ -261,7 +244,7 @@ class Projection:
     async def _advance(self, head: Head) -> None:
         model, known = self.now, self.now.head
         if known is not None and known.hash == head.hash:
-            await self._settle(head, set(), everything=True)
+            await self._settling.settle(head, set(), everything=True)
             return
         if known is None or not await self._continues(known, head):
             model = await self._saved(head) or ReadModel()
@@ -271,7 +254,7 @@ class Projection:
         with self._waking():
             self.now = model
         one_more = known is not None and known.hash == head.parent
-        await self._settle(head, logged, everything=not one_more)
+        await self._settling.settle(head, logged, everything=not one_more)
 
     async def _saved(self, head: Head) -> ReadModel | None:
         """The read model of the latest snapshot, where ``head`` continues its block."""
@@ -361,41 +344,3 @@ class Projection:
             self._changed.pop(name, asyncio.Event()).set()
         self._advanced.set()
         self._advanced = asyncio.Event()
-
-    async def _settle(self, head: Head, logged: set[str], *, everything: bool) -> None:
-        """Tell those whose transactions are in the chain now.
-
-        Args:
-            head: the block just applied.
-            logged: transactions with events in it: they succeeded, no receipt needed.
-            everything: look for transactions in earlier blocks, too.
-        """
-        for waiter in list(self._waiting.values()):
-            if waiter.sent.hash in logged:
-                _answer(waiter, head)
-            elif everything or waiter.sent.hash in head.transactions:
-                await self._look_up(waiter)
-
-    async def _look_up(self, waiter: _Waiter) -> None:
-        receipt = await self._chain.receipt(waiter.sent.hash)
-        if receipt is None:
-            return
-        number = int(receipt["blockNumber"], 16)
-        if self.now.head is None or number > self.now.head.number:
-            return
-        if int(receipt["status"], 16):
-            block = await self._chain.block(number)
-            if block is not None:
-                _answer(waiter, block)
-            return
-        error = refusal_in(receipt) or await self._chain.reason(waiter.sent, number)
-        _answer(waiter, error)
-
-
-def _answer(waiter: _Waiter, outcome: ledger.Block | SwarmError) -> None:
-    if waiter.settled.done():
-        return
-    if isinstance(outcome, SwarmError):
-        waiter.settled.set_exception(outcome)
-    else:
-        waiter.settled.set_result(outcome)

@@ -172,7 +172,7 @@ async def test_a_contract_says_when_the_chain_itself_stands_still(world, monkeyp
     waiting = asyncio.create_task(projection.settled(Sent("e" * 64, TRAINING, b"", 0)))
     await asyncio.wait([waiting], timeout=0.01)
     assert projection.state("c").view.waiting_for == words
-    monkeypatch.setattr("services.sn.adapters.projection.STALLED_AFTER", 0.0)
+    monkeypatch.setattr("services.sn.adapters.settling.STALLED_AFTER", 0.0)
     stalled = f"waiting for the chain (linked to 1 of 3 signers), then {words}"
     assert projection.state("c").view.waiting_for == stalled
     waiting.cancel()

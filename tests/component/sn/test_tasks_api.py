@@ -42,6 +42,18 @@ async def test_a_task_from_its_header_to_its_end(swarm):
 
 
 @on_both_engines
+async def test_the_largest_body_goes_in(swarm):
+    operator = Operator(swarm, await swarm.sn())
+    await operator.client.create_task(header("t"))
+    whole = [f"{number:04}" + "x" * (1024 - 4) for number in range(1, 2001)]
+    for first in range(1, 2001, 64):
+        lines = whole[first - 1 : first + 63]
+        await operator.client.append("t", api.BodyLines(first=first, lines=lines))
+    assert (await operator.client.finalize("t")).lines == 2000
+    assert (await operator.client.task("t")).body == whole
+
+
+@on_both_engines
 async def test_what_the_contract_refuses_comes_with_its_word(swarm):
     operator = Operator(swarm, await swarm.sn())
     tasks = operator.client

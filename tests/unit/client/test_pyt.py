@@ -224,7 +224,7 @@ class FakeMetric:
         return torch.tensor(sum(self.hits) / len(self.hits))
 
 
-def test_accuracy_works_without_torchmetrics(monkeypatch):
+def test_plain_accuracy_never_needs_torchmetrics(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchmetrics", None)
     arguments = {"task": "multiclass", "num_classes": 4}
     metric = metric_of({"metricFunction": "Accuracy", "metricFunctionArgs": arguments})

@@ -1,0 +1,1 @@
+"""What the commands do: ask SNs, look into folders, wait."""
