@@ -13,6 +13,8 @@ from services.swop.core.engine import EngineError
 LAST_LINES = 5
 """Lines of output that a failed build's text ends with."""
 LONGEST_STEP = 60
+LONGEST_LINE = 4096
+"""Characters; a longer line is broken into several."""
 
 
 class BuildError(EngineError):
@@ -56,6 +58,8 @@ class BuildOutput:
         *lines, self._partial = (self._partial + str(message.get("stream", ""))).split("\n")
         for line in lines:
             self._line(line.rstrip("\r"))
+        if len(self._partial) > LONGEST_LINE:
+            self._flush()
         if message.get("status") and not message.get("progressDetail"):
             self._line(str(message["status"]))
 
@@ -78,12 +82,13 @@ class BuildOutput:
     def _line(self, line: str) -> None:
         if not line.strip():
             return
-        self._log(line)
+        for at in range(0, len(line), LONGEST_LINE):
+            self._log(line[at : at + LONGEST_LINE])
         if line.startswith("Step "):
             self._step = line.removeprefix("Step ")
             self._last.clear()
         elif not line.startswith(" ---> ") and not line.startswith("Removing intermediate"):
-            self._last.append(line)
+            self._last.append(line[:LONGEST_LINE])
 
     def _where(self) -> str:
         if not self._step:

@@ -31,6 +31,8 @@ T = TypeVar("T")
 DEFAULT_URL = "unix:///var/run/docker.sock"
 ANSWER_SECONDS = 120
 """For one answer; a loaded host takes its time to create a container."""
+MOST_WAITING = 100
+"""Progress messages that nobody has looked at yet."""
 LONGEST_LINE = 1 << 20
 """Bytes of one progress message."""
 
@@ -99,34 +101,13 @@ class Client:
         Raises:
             EngineError: as for `call`; and whatever ``line`` raises.
         """
-        loop = asyncio.get_running_loop()
-        cutter = _Cutter()
-
-        def run() -> None:
-            def work(api: APIClient) -> None:
-                response = request.send(api)
-                with response:
-                    for message in cutter.lines(response):
-                        loop.call_soon_threadsafe(take, message)
-
-            self._do(work)
-
-        failed: list[Exception] = []
-
-        def take(message: Mapping[str, Any]) -> None:
-            if failed:
-                return
-            try:
-                line(message)
-            except Exception as error:  # noqa: BLE001 - raised below, in the caller's task
-                failed.append(error)
-
+        following = _Following(request, line, asyncio.get_running_loop())
         try:
-            await _in_thread(run)
+            await _in_thread(lambda: self._do(following.work))
         finally:
-            cutter.cut()
-        if failed:
-            raise failed[0]
+            following.cut()
+        if following.failed is not None:
+            raise following.failed
 
     def _do(self, doing: Callable[[APIClient], T]) -> T:
         knock(self.url)
@@ -220,20 +201,42 @@ def _explanation(response: Response) -> str:
         return response.text[:LONGEST_LINE]
 
 
-class _Cutter:
-    """Ends a stream from another thread."""
+class _Following:
+    """A request whose answer one thread reads and another, that of the loop, looks at and ends."""
 
-    def __init__(self) -> None:
-        self._stream: CancellableStream[Any] | None = None
+    def __init__(
+        self,
+        request: Request,
+        line: Callable[[Mapping[str, Any]], None],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.failed: Exception | None = None
+        """What ``line`` raised."""
+        self._request = request
+        self._line = line
+        self._loop = loop
+        self._room = threading.Semaphore(MOST_WAITING)
         self._cut = threading.Event()
+        self._stream: CancellableStream[Any] | None = None
 
-    def lines(self, response: Response) -> Iterator[Mapping[str, Any]]:
-        """The JSON messages of an answer, up to its end or to the cut."""
-        self._stream = CancellableStream(_messages(response), response)
-        for message in self._stream:
-            if self._cut.is_set():
-                return
-            yield message
+    def work(self, api: APIClient) -> None:
+        """Read the answer to its end, or to the cut; in a thread."""
+        with self._request.send(api) as response:
+            self._stream = CancellableStream(_messages(response), response)
+            for message in self._stream:
+                while not self._room.acquire(timeout=1) and not self._cut.is_set():
+                    pass  # a step that prints without end waits until somebody has looked
+                if self._cut.is_set():
+                    return
+                self._loop.call_soon_threadsafe(self._take, message)
+
+    def _take(self, message: Mapping[str, Any]) -> None:
+        self._room.release()
+        try:
+            if self.failed is None:
+                self._line(message)
+        except Exception as error:  # noqa: BLE001 - raised in the caller's task
+            self.failed = error
 
     def cut(self) -> None:
         """End it now; harmless where it has ended."""

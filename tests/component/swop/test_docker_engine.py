@@ -1,6 +1,7 @@
 """What only Docker can do wrong, and what only Docker can do."""
 
 import asyncio
+import io
 import os
 import socket
 import subprocess
@@ -13,8 +14,8 @@ from pathlib import Path
 import docker
 import pytest
 
-from services.swop.adapters import docker_volumes
-from services.swop.adapters.docker_client import Access
+from services.swop.adapters import docker_tar, docker_volumes
+from services.swop.adapters.docker_client import MOST_WAITING, Access, Client, Request
 from services.swop.adapters.docker_engine import DockerEngine
 from services.swop.adapters.docker_errors import EngineUnreachableError
 from services.swop.core.engine import (
@@ -179,32 +180,54 @@ async def test_a_cancelled_build_ends(docker_stage: Stage):
     building.cancel()
     with pytest.raises(asyncio.CancelledError):
         await building
+    await _no_build(docker_stage.mark)
+
+
+async def test_a_build_that_prints_without_end(docker_stage: Stage):
+    """Nobody takes its lines for a while; they do not pile up, and it can be cancelled."""
+    text = f"FROM {docker_stage.image}\nLABEL a={docker_stage.mark}\nRUN while :; do echo y; done\n"
+    context = io.BytesIO()
+    docker_tar.build_context("D", text, None, context)
+    context.seek(0)
+    messages: list[object] = []
+    client = Client(Access(docker_place.URL))
+    request = Request.build(BuildSpec(f"{docker_stage.mark}:latest", text, None), "D", context)
+    building = asyncio.create_task(client.follow(request, messages.append))
+    async with asyncio.timeout(60):
+        while {"stream": "y\n"} not in messages:
+            await asyncio.sleep(0.01)
+    seen = len(messages)
+    time.sleep(1)  # the loop stands still
+    await asyncio.sleep(0)
+    assert seen < len(messages) <= seen + MOST_WAITING + 1
+    building.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await building
+    await _no_build(docker_stage.mark)
+    await client.close()
+
+
+async def _no_build(mark: str) -> None:
+    """Wait until nothing is being built any more."""
     with docker_place.connected() as client:
         deadline = time.monotonic() + 30
-        while _building(client, docker_stage.mark):
+        while client.containers.list(filters={"label": f"a={mark}"}):
             assert time.monotonic() < deadline, "the build still runs"
             await asyncio.sleep(0.1)
 
 
-def _building(client: docker.DockerClient, mark: str) -> list[object]:
-    return client.containers.list(filters={"label": f"a={mark}"})
-
-
-async def test_what_a_killed_swop_left_is_removed(docker_stage: Stage, monkeypatch):
-    volume = f"{docker_stage.mark}-v"
-    await docker_stage.engine.make_volume(volume, {})
+async def test_a_helper_that_may_be_in_use_is_left_alone(docker_stage: Stage):
     with docker_place.connected() as client:
-        docker_volumes._ensure_image(client.api)
-        left = client.api.create_container(
+        await docker_stage.engine.make_volume(f"{docker_stage.mark}-v", {})
+        await docker_stage.engine.put_files(f"{docker_stage.mark}-v", Path(__file__).parent)
+        using = {"volume": f"{docker_stage.mark}-v"}
+        assert client.containers.list(all=True, filters=using) == []
+        used = client.api.create_container(
             docker_volumes.HELPER_IMAGE, ["/never-started"],
             labels={docker_volumes.LABEL_HELPER: "volume", docker_place.LABEL: docker_stage.mark},
         )["Id"]  # fmt: skip
         await docker_stage.engine.check()
-        client.containers.get(left)  # somebody may be using it
-        monkeypatch.setattr(docker_volumes, "LEFTOVER_AFTER", -docker_volumes.LEFTOVER_AFTER)
-        await docker_stage.engine.check()
-        with pytest.raises(docker.errors.NotFound):
-            client.containers.get(left)
+        client.containers.get(used)
 
 
 async def test_nobody_there(tmp_path: Path):
@@ -300,7 +323,7 @@ def test_a_stuck_daemon_does_not_keep_a_swop_from_ending(tmp_path: Path):
     program = f"""
 import asyncio
 from pathlib import Path
-from services.swop.adapters.docker_client import Access
+from services.swop.adapters.docker_client import MOST_WAITING, Access, Client, Request
 from services.swop.adapters.docker_engine import DockerEngine
 async def main():
     try:

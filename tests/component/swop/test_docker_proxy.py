@@ -3,7 +3,7 @@
 import socket
 from pathlib import Path
 
-import docker
+import httpx
 import pytest
 
 from services.swop.adapters.docker_client import Access
@@ -108,14 +108,18 @@ async def test_its_own_things_are_known_again_after_a_restart(stage: Stage, tmp_
             await engine.close()
 
 
-async def test_the_docker_command_can_look_but_not_attach(stage: Stage, tmp_path: Path):
-    """Its way of running things (attach, exec) is refused, in words that it shows."""
-    client = docker.DockerClient(f"unix://{tmp_path}/proxy.sock", version="auto")
-    with pytest.raises(docker.errors.APIError, match="connections are not handed over"):
-        client.api.attach_socket("any")
-    with pytest.raises(docker.errors.APIError, match="not among the requests that SWOP needs"):
-        client.info()
-    client.close()
+async def test_no_connection_is_handed_over(stage: Stage, tmp_path: Path):
+    """As the docker command attaches and executes; it shows its user why not."""
+    id = await stage.engine.create(stage.spec("true"))
+    async with httpx.AsyncClient(
+        transport=httpx.AsyncHTTPTransport(uds=str(tmp_path / "proxy.sock"))
+    ) as client:
+        upgrade = {"Connection": "Upgrade", "Upgrade": "tcp"}
+        answer = await client.post(f"http://docker/containers/{id}/attach", headers=upgrade)
+        assert answer.status_code == 403
+        assert "connections are not handed over" in answer.json()["message"]
+        answer = await client.get("http://docker/info")
+        assert "not among the requests that SWOP needs" in answer.json()["message"]
 
 
 async def test_who_may_use_it(stage: Stage, tmp_path: Path):

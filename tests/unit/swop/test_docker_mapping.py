@@ -4,8 +4,9 @@ import base64
 import io
 import json
 import tarfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import docker.errors
 import pytest
@@ -13,9 +14,9 @@ import requests
 from docker import APIClient
 
 from services.common.errors import ConfigError
-from services.swop.adapters import docker_tar
+from services.swop.adapters import docker_tar, docker_volumes
 from services.swop.adapters.docker_auth import auth_config
-from services.swop.adapters.docker_build import BuildError, BuildOutput
+from services.swop.adapters.docker_build import LONGEST_LINE, BuildError, BuildOutput
 from services.swop.adapters.docker_client import DEFAULT_URL, Access
 from services.swop.adapters.docker_container import arguments, found
 from services.swop.adapters.docker_errors import (
@@ -253,6 +254,14 @@ def test_a_failure_without_a_code_keeps_dockers_words():
         _build({"error": "dockerfile parse error on line 1: unknown instruction: FROMM"})
 
 
+def test_lines_without_end_are_broken():
+    _, lines = _build(
+        *({"stream": "x" * 1000} for _ in range(100)), {"stream": "y" * 10_000 + "\n"}
+    )
+    assert max(map(len, lines)) == LONGEST_LINE
+    assert "".join(lines) == "x" * 100_000 + "y" * 10_000
+
+
 def test_a_build_that_broke_off():
     output, _ = _build({"stream": "Step 1/2 : FROM x\n"})
     with pytest.raises(BuildError, match=r"broke off at step 1/2 \(FROM x\)"):
@@ -411,3 +420,33 @@ def test_a_build_context_that_is_too_large(monkeypatch: pytest.MonkeyPatch):
     given = _archive(("files/a", b"x" * 101, ""))
     with pytest.raises(EngineError, match="too large"):
         docker_tar.build_context("D", "", iter([given]), io.BytesIO())
+
+
+class _Listing:
+    """The part of the SDK that leftovers are looked for with."""
+
+    def __init__(self, *listed: dict[str, Any]) -> None:
+        self.listed = listed
+        self.removed: list[str] = []
+
+    def containers(self, **asked: Any) -> list[dict[str, Any]]:
+        assert asked == {"all": True, "filters": {"label": [docker_volumes.LABEL_HELPER]}}
+        return list(self.listed)
+
+    def remove_container(self, id: str, **_: Any) -> None:
+        if id == "gone":
+            raise docker.errors.NotFound("gone")
+        self.removed.append(id)
+
+
+def test_only_old_helpers_that_never_ran_are_left_over():
+    now = datetime(2026, 11, 25, 12, tzinfo=UTC)
+    old, new = (int((now - timedelta(minutes=ago)).timestamp()) for ago in (61, 59))
+    api = _Listing(
+        {"Id": "old", "State": "created", "Created": old},
+        {"Id": "gone", "State": "created", "Created": old},
+        {"Id": "new", "State": "created", "Created": new},
+        {"Id": "running", "State": "running", "Created": old},
+    )
+    assert docker_volumes.remove_leftovers(cast("APIClient", api), now) == 2
+    assert api.removed == ["old"]
