@@ -61,7 +61,8 @@ class FoldedHistories(Histories):
 
 # no shrinking: it takes minutes, and the notes tell the calls of the one that failed
 FoldedHistories.TestCase.settings = settings(
-    max_examples=4, stateful_step_count=40, derandomize=True, deadline=None, phases=[Phase.generate],
+    max_examples=4, stateful_step_count=40, derandomize=True, deadline=None,
+    phases=[Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
 TestFoldedHistories = FoldedHistories.TestCase
