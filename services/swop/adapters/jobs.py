@@ -92,7 +92,7 @@ class Jobs:
             await asyncio.wait(tasks)
         found = await self._engine.find(self._tools.labels(run))
         programs = [each for each in found if each.labels.get(LABEL_ROLE) == Role.ML]
-        alive = [each.id for each in programs if each.state is ContainerState.RUNNING]
+        alive = [each for each in programs if each.state is ContainerState.RUNNING]
         if alive:
             log.info("%d ML programs run still: %g s to end by themselves", len(alive), grace)
             await asyncio.gather(*(self._ends(each, grace) for each in alive))
@@ -109,18 +109,21 @@ class Jobs:
             log.warning("removing %d containers that were left of an earlier run", len(old))
         await self._remove(old)
 
-    async def _ends(self, container: str, seconds: float) -> None:
+    async def _ends(self, container: Found, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
-                await self._engine.wait(container)
+                await self._engine.wait(container.id)
         except TimeoutError:
-            log.warning("%s did not end by itself within %g s: stopping it", container, seconds)
+            log.warning(
+                "%s did not end by itself within %g s: stopping it", container.name, seconds
+            )
 
     async def _remove(self, found: Sequence[Found]) -> None:
-        """Stop what runs, keep its log, remove all."""
+        """Stop what runs, keep all logs, remove all."""
         running = [each.id for each in found if each.state is ContainerState.RUNNING]
         await asyncio.gather(*(self._engine.stop(each, STOP_SECONDS) for each in running))
-        await save_logs(self._engine, running, self._tools.usr_dir / "logs")
+        names = {each.id: each.name for each in found}
+        await save_logs(self._engine, names, self._tools.usr_dir / "logs")
         if not self._tools.keep_containers:
             for each in found:
                 await self._engine.remove(each.id)

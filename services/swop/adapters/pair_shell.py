@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -24,14 +24,20 @@ LAST_LINES = 40
 """Lines of a log in which the reason of an end is looked for."""
 
 
-async def save_logs(engine: Engine, containers: Sequence[str], folder: Path) -> None:
-    """Keep the whole logs of containers; one that cannot be kept is only logged."""
-    for each in containers:
+async def save_logs(engine: Engine, containers: Mapping[str, str], folder: Path) -> None:
+    """Keep the whole logs of containers; one that cannot be kept is only logged.
+
+    Args:
+        engine: has them.
+        containers: id -> name.
+        folder: gets ``<name>.log``.
+    """
+    for each, name in containers.items():
         try:
             await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-            await engine.save_logs(each, folder / f"{each}.log")
+            await engine.save_logs(each, folder / f"{name}.log")
         except (EngineError, OSError) as exc:
-            log.warning("cannot keep the log of %s: %s", each, exc)
+            log.warning("cannot keep the log of %s: %s", name, exc)
 
 
 class PairShell:
@@ -49,6 +55,7 @@ class PairShell:
         self._engine, self._had_session, self._logs = engine, had_session, logs
         self._events: asyncio.Queue[on.Event] = asyncio.Queue()
         self._ids: dict[Role, str] = {}
+        self._names: dict[Role, str] = {}
 
     async def run(self, plan: PairPlan, existing: Sequence[Found], *, fresh: bool) -> Outcome:
         """Run the pair to its end.
@@ -59,6 +66,7 @@ class PairShell:
             fresh: whether it may be started where nothing is there to go on with.
         """
         pair = on.Pair()
+        self._names = {Role.SL: plan.sl.name, Role.ML: plan.ml.name}
         try:
             await _to_its_end(self._begin(plan, existing, fresh=fresh))
         except EngineError as exc:
@@ -73,7 +81,8 @@ class PairShell:
                     if isinstance(command, on.Finish):
                         for helper in helpers:
                             helper.cancel()
-                        await save_logs(self._engine, list(self._ids.values()), self._logs)
+                        names = {each: self._names[role] for role, each in self._ids.items()}
+                        await save_logs(self._engine, names, self._logs)
                         return command.outcome
                     helpers.append(group.create_task(self._do(command)))
 
@@ -106,7 +115,7 @@ class PairShell:
             lines = await self._engine.logs(each, LAST_LINES) if code else []
         except EngineError as exc:
             code, lines = 1, [str(exc)]
-        log.info("%s ended with exit code %d", each, code)
+        log.info("%s ended with exit code %d", self._names[role], code)
         self._events.put_nowait(on.Ended(role, code, tuple(lines)))
 
     async def _do(self, command: on.AskSession | on.Wait | on.Stop) -> None:
@@ -120,7 +129,7 @@ class PairShell:
                 try:
                     await self._engine.stop(self._ids[role], seconds)
                 except EngineError as exc:
-                    log.warning("cannot stop %s: %s", self._ids[role], exc)
+                    log.warning("cannot stop %s: %s", self._names[role], exc)
             case _:
                 assert_never(command)
 

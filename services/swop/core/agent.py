@@ -43,6 +43,12 @@ class Job:
     reported: set[NodeId] = field(default_factory=set)
     """Those whose end the contract knows, or does not want to know."""
     cleared: set[NodeId] = field(default_factory=set)
+    dropped: bool = False
+
+    def is_over(self, view: TaskRunnerView) -> bool:
+        """Whether its run was reset; once seen that stays, whatever an SN that is behind shows."""
+        self.dropped |= view.run != self.run or view.state is RunnerState.IDLE
+        return self.dropped
 
     def failed(self) -> list[NodeId]:
         """Peers that ended with an error which the contract knows."""
@@ -141,7 +147,7 @@ class Agent:
         match command:
             case ev.Enrol(run) if job is not None and job.run == run:
                 self._declined = self._cursor
-                self.job = job if job.enrolled else None
+                self.job = job if job.enrolled or job.dropped else None
             case ev.Report(run, peer, _) if job is not None and job.run == run:
                 job.reported.add(peer)
             case _:
@@ -155,8 +161,8 @@ class Agent:
             return []
         if not self._swept:
             return [ev.Sweep(self.job.run if self.job is not None else 0)]
-        if job is not None and (view.run != job.run or view.state is RunnerState.IDLE):
-            return [ev.Drop(job.run)]  # it was reset
+        if job is not None and job.is_over(view):
+            return [ev.Drop(job.run)]
         if not self._listening:
             return [ev.Listen(self.nodes)]
         if job is None:

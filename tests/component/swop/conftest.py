@@ -113,7 +113,10 @@ async def stage(request: pytest.FixtureRequest, mark: str, tmp_path: Path) -> As
         folder = tmp_path / "host"
         folder.mkdir(mode=0o777)
         if request.param == "process":
-            yield await process_stage(tmp_path, mark, folder)
+            made = await process_stage(tmp_path, mark, folder)
+            yield made
+            for each in await made.engine.find({}):
+                await made.engine.remove(each.id)
             return
         docker_or_skip()
         stack.enter_context(docker_place.swept(mark))

@@ -168,6 +168,14 @@ def test_reset_drops_before_the_next_run():
     assert enrol == ev.Enrol(2, "t", (uid(3), uid(4)))
 
 
+def test_what_was_reset_stays_reset():
+    seen = working(Seen(agent()).ready())
+    [drop] = seen.see(view(IDLE, mine()))
+    assert seen.see(view(ASSIGNED, mine())) == [], "from an SN that is behind"
+    assert seen.agent.handle(ev.PeerEnded(1, uid(1), GOOD)) == []
+    assert drop == ev.Drop(1)
+
+
 def test_an_sn_that_is_behind_does_not_confuse_it():
     seen = working(Seen(agent()).ready())
     seen.see(view(RUNNING, mine(p1=(ACTIVE, ""), p2=(ACTIVE, "")), run=2))
