@@ -22,6 +22,8 @@ LONGEST_TEXT = 160
 LONGEST_LINE = 1024
 """Bytes of one body line (UTF-8). Ours: HPE says 160 characters, its files hold longer ones."""
 MOST_LINES = 2000
+MOST_NODES = 250
+"""SL/ML pairs of one SWOP: what one transaction can carry."""
 LINES_AT_ONCE = 4
 """Body lines that one APPEND carries (HPE's batches)."""
 
@@ -156,7 +158,7 @@ class Assign(_Schema):
 class Listen(_Schema):
     """``POST /v1/taskrunners/{name}/swops/{uid}/listen``: a SWOP offers its work."""
 
-    nodes: Annotated[int, Field(ge=0, le=1000)]
+    nodes: Annotated[int, Field(ge=0, le=MOST_NODES)]
     """SL/ML pairs of its profile."""
 
 
@@ -167,7 +169,7 @@ class _OfRun(_Schema):
 class EnrolInRun(_OfRun):
     """``POST .../swops/{uid}/enrol``: the SWOP takes part in the run."""
 
-    peers: Annotated[list[NodeIdField], Field(min_length=1, max_length=1000)]
+    peers: Annotated[list[NodeIdField], Field(min_length=1, max_length=MOST_NODES)]
     """RUN_SWARM: uids of the SLs that it is about to start, in the order of the profile; else its
     own uid. Enrolling again (a retry) replaces the peers that failed."""
 

@@ -59,8 +59,8 @@ class RunnerOracle:
         """
         self.facts = []
         getattr(self, f"_{function}")(**arguments)
-        if function != "refused":
-            self._settle()
+        if function != "refused" and (self.facts or function != "listen"):
+            self._settle()  # listening on in the same way is no occasion to look
         return self.facts
 
     # --- questions

@@ -197,21 +197,11 @@ class Agent:
         if any(peer in lost and peer not in job.outcomes for peer in job.peers):
             return [ev.Enrol(job.run, job.task, tuple(job.peers))]
         failed = job.failed()
-        if not failed or not self._retry_is_asked(view, len(failed)):
+        if not failed or not mine.retry:
             return []
         pairs = job.type is TaskType.RUN_SWARM
         peers = [self._mint() if pairs and peer in failed else peer for peer in job.peers]
         return [ev.Enrol(job.run, job.task, tuple(peers))]
-
-    def _retry_is_asked(self, view: TaskRunnerView, failed: int) -> bool:
-        """Whether a TARGET may have asked us to try again; only the contract knows for sure.
-
-        It leaves ERROR as soon as the peers that may try again would be enough.
-        """
-        if self.me not in view.targets or view.state not in _OPEN:
-            return False
-        enough = view.active + view.completed + failed >= view.needed
-        return not (view.state is RunnerState.ERROR and enough)
 
     def _go_on(self, job: Job, view: TaskRunnerView) -> Sequence[ev.Command]:
         commands: list[ev.Command] = []

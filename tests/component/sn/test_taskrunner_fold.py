@@ -54,6 +54,7 @@ class FoldedHistories(Histories):
             assert swop.listening is (bytes.fromhex(swop.uid) in oracle.listeners)
         for swop, peers in oracle.enrolled.items():
             assert swops[swop.hex()].enrolled
+            assert swops[swop.hex()].retry is (swop in oracle.retries)
             assert [
                 (p.uid, PEER_STATES.index(p.state), p.description) for p in swops[swop.hex()].peers
             ] == [(p.hex(), oracle.peers[p].state, oracle.peers[p].said) for p in peers]
@@ -61,7 +62,7 @@ class FoldedHistories(Histories):
 
 # no shrinking: it takes minutes, and the notes tell the calls of the one that failed
 FoldedHistories.TestCase.settings = settings(
-    max_examples=4, stateful_step_count=40, derandomize=True, deadline=None,
+    max_examples=12, stateful_step_count=50, derandomize=True, deadline=None,
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip

@@ -218,8 +218,9 @@ def test_a_target_lets_it_replace_what_failed():
     swop = mine(p1=(TaskPeerState.COMPLETE, ""), p2=(TaskPeerState.ERROR, "broken"))
     counts = {"completed": 1, "failed": 1}
     assert seen.see(view(ERROR, swop, **counts)) == []
-    assert seen.see(view(ERROR, swop, targets=[ME], **counts)) == [], "a TARGET ends ERROR"
-    [enrol] = seen.see(view(RUNNING, swop, targets=[ME], **counts))
+    assert seen.see(view(RUNNING, swop, targets=[ME], **counts)) == [], "it was its first target"
+    asked = swop.model_copy(update={"retry": True})
+    [enrol] = seen.see(view(RUNNING, asked, targets=[ME], **counts))
     assert enrol == ev.Enrol(1, "t", (uid(1), uid(3)))
     assert seen.done(enrol) == [ev.Start(1, "t", TaskType.RUN_SWARM, (ev.Peer(1, uid(3)),))]
 
@@ -234,7 +235,7 @@ def test_a_target_lets_it_try_again_itself():
     [report] = seen.agent.handle(ev.PeerEnded(1, ME, BAD))
     seen.done(seen.done(report)[0])
     failed = SwopView(
-        uid=ME, container="c", nodes=2, listening=True, enrolled=True,
+        uid=ME, container="c", nodes=2, listening=True, enrolled=True, retry=True,
         peers=[TaskPeer(uid=ME, state=TaskPeerState.ERROR, description="broken", since=1)],
     )  # fmt: skip
     [again] = seen.see(view(RUNNING, failed, targets=[ME], failed=1, **pull))
