@@ -10,7 +10,8 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(2400)]
 
 
 def train(composition: Composition) -> None:
-    """Start the flow; return when all four programs run."""
+    """Start the flow, with a shorter training; return when all four programs run."""
+    composition.edit("swci/taskdefs/swarm*.yaml", '"MAX_EPOCHS": 20', '"MAX_EPOCHS": 6')
     composition.start()
     composition.until(lambda: len(composition.pairs("ML")) == 4, "four programs run")
     assert len(composition.pairs("SL")) == 4

@@ -127,8 +127,13 @@ def test_services_can_be_asked_how_they_are(name: str):
 
 @pytest.mark.parametrize(
     ("name", "folder"),
-    [("sl", "/tmp/hpe-swarm"), ("sn", "/platform/swarm/SMLNODE"), (BASE, "/platform/swarm/usr")],
-    ids=["sl", "sn", "base"],
+    [
+        ("sl", "/tmp/hpe-swarm"),
+        ("sn", "/platform/swarm/SMLNODE"),
+        ("swop", "/platform/swarm/usr"),
+        ("swci", "/platform/swarm/usr"),
+    ],
+    ids=["sl", "sn", "swop", "swci"],
 )
 def test_volumes_that_clients_know(name: str, folder: str):
     assert re.search(rf"^VOLUME {folder}$", dockerfile(name), re.MULTILINE)
