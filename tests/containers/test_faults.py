@@ -73,5 +73,6 @@ def test_a_program_that_is_killed_fails_the_task_with_the_reason(composition: Co
     transcript = composition.transcript()
     assert code != 0
     assert "TASK_STATE : ERROR" in transcript, transcript
+    assert "ML was killed by SIGKILL" in transcript, transcript
     assert composition.make("down-swop").returncode == 0
     assert composition.left() == []

@@ -37,6 +37,23 @@ def test_twice_in_a_row(composition: Composition):
     assert composition.left() == []
 
 
+def test_as_an_ordinary_user_on_three_sns(composition: Composition):
+    """Nobody but the socket proxy is root, and what is left on the host belongs to the user."""
+    composition.variables(SWARM_UID="12345", SWARM_GID="12346", COMPOSE_PROFILES="three")
+    composition.edit("swci/taskdefs/swarm*.yaml", '"MAX_EPOCHS": 20', '"MAX_EPOCHS": 6')
+    done = composition.compose("up", "--exit-code-from", "swci")
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert "COMPLETED_PEERS : 4" in done.stdout
+    for name in ("license", "sn-1", "sn-2", "sn-3", "swop-1", "swop-2", "swci"):
+        assert composition.service(name).attrs["Config"]["User"] == "12345:12346"
+    owners = {
+        (path.stat().st_uid, path.stat().st_gid)
+        for path in composition.run.rglob("*")
+        if path.name not in ("key", "socket-proxy")  # made by the proxy after `prepare`
+    }
+    assert owners == {(12345, 12346)}
+
+
 def test_services_end_soon_when_told_to(composition: Composition):
     """SIGTERM, in the middle of a training."""
     composition.start()
@@ -44,7 +61,7 @@ def test_services_end_soon_when_told_to(composition: Composition):
     client = composition.service("sn-1").client
     for name in ("swci", "swop-1", "swop-2", "sn-1", "license", "socket-proxy"):
         container = composition.service(name)
-        container.stop(timeout=30)
+        container.stop(timeout=30 if name.startswith("swop") else 10)  # then it would be killed
         container.reload()
         assert container.attrs["State"]["ExitCode"] == 0, name
         assert not container.attrs["State"]["OOMKilled"], name
