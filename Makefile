@@ -56,11 +56,12 @@ up-swop:         ## the SWCI and SWOP flow in containers, after `make images`; S
 	@mkdir -p $(SWOP_DIR)
 	@$(SWOP_FLOW) $(if $(filter 3,$(SNS)),--profile three) up --exit-code-from swci
 
-down-swop:       ## remove its containers, volumes and network; RUN_DIR and the images stay
+down-swop:       ## remove its containers, volumes, network and what its SWOPs built; RUN_DIR stays
 	@$(SWOP_FLOW) --profile three stop
 	@for uid in $$(cat $(SWOP_DIR)/nodes/swop-*/.swop-*/uid 2>/dev/null); do \
 	    docker ps -aq --filter label=swarm.swop=$$uid | xargs -r docker rm -fv >/dev/null; \
 	    docker volume ls -q --filter label=swarm.swop=$$uid | xargs -r docker volume rm >/dev/null; \
+	    docker images -q --filter label=swarm.swop=$$uid | sort -u | xargs -r docker rmi -f >/dev/null; \
 	done
 	@$(SWOP_FLOW) --profile three down
 	@docker volume ls -q --filter label=com.docker.compose.project=$(or $(COMPOSE_PROJECT_NAME),swarm-swop) | xargs -r docker volume rm >/dev/null
