@@ -9,7 +9,7 @@ and one that comes too late is refused.
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from services.common.ids import ContractNameField, NodeIdField
 
@@ -27,7 +27,15 @@ MOST_NODES = 250
 LINES_AT_ONCE = 4
 """Body lines that one APPEND carries (HPE's batches)."""
 
-TaskNameField = ContractNameField
+
+def _no_dots(name: str) -> str:
+    if name in {".", ".."}:
+        raise ValueError("'.' and '..' are no names: in a URL they mean something else")
+    return name
+
+
+TaskNameField = Annotated[ContractNameField, AfterValidator(_no_dots)]
+"""Name of a task, or of a taskrunner that is to be made."""
 Text = Annotated[
     str,
     StringConstraints(
@@ -139,7 +147,7 @@ class TaskInfo(TaskSummary):
 class CreateTaskRunner(_Schema):
     """``POST /v1/taskrunners``."""
 
-    name: ContractNameField
+    name: TaskNameField
 
 
 class Assign(_Schema):
