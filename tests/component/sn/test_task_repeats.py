@@ -152,6 +152,31 @@ async def test_an_sn_that_dies_between_making_a_taskrunner_and_naming_it(swarm, 
     assert [row.name for row in await operator.client.runners()] == ["another", RUNNER]
 
 
+async def test_a_delete_that_comes_late_spares_the_next_task_of_that_name(swarm, monkeypatch):
+    """As of an SN that was cut off, after the operator asked another one."""
+    operator = Operator(swarm, await swarm.sn())
+    await operator.client.create_task(header("t"))
+    write, held, go_on = Writer.write, asyncio.Event(), asyncio.Event()
+
+    async def late(self, call):
+        if call.function == "remove" and not held.is_set():
+            held.set()
+            await go_on.wait()
+        await write(self, call)
+
+    monkeypatch.setattr(Writer, "write", late)
+    deleting = asyncio.create_task(operator.client.delete("t"))
+    async with asyncio.timeout(PATIENCE):
+        await held.wait()
+    await operator.client.delete("t")
+    again = await operator.client.create_task(header("t", outcome="another image"))
+    go_on.set()
+    with pytest.raises(ProtocolError, match="another task has the name by now") as caught:
+        await deleting
+    assert caught.value.code == "stale-request"
+    assert [task for task in await operator.client.tasks() if task.name == "t"] == [again]
+
+
 async def test_a_swop_that_floods_is_slowed_down_and_nobody_else(swarm, monkeypatch):
     monkeypatch.setattr(access, "SWOP_WRITES_AT_ONCE", 12)
     monkeypatch.setattr(access, "SWOP_WRITES_PER_SECOND", 0.001)
