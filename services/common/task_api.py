@@ -36,16 +36,15 @@ def _no_dots(name: str) -> str:
 
 TaskNameField = Annotated[ContractNameField, AfterValidator(_no_dots)]
 """Name of a task, or of a taskrunner that is to be made."""
-Text = Annotated[
-    str,
-    StringConstraints(
-        min_length=1, max_length=LONGEST_TEXT, pattern=r"^[^\x00-\x1f\x7f-\x9f\x{2028}\x{2029}]+$"
-    ),
-]
+_ONE_LINE = StringConstraints(
+    max_length=LONGEST_TEXT, pattern=r"^[^\x00-\x1f\x7f-\x9f\x{2028}\x{2029}]*$"
+)
+"""No line ends and no other control characters, which would show people what is not so."""
+Text = Annotated[str, Field(min_length=1), _ONE_LINE]
 Line = Annotated[
     str, StringConstraints(max_length=LONGEST_LINE, pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")
 ]
-Description = Annotated[str, Field(max_length=LONGEST_TEXT)]
+Description = Annotated[str, _ONE_LINE]
 
 
 class _Schema(BaseModel):
