@@ -9,6 +9,8 @@ from services.common import task_api as api
 from services.common.errors import ConfigError, NotFoundError, ProtocolError
 from services.common.ids import NodeKind
 from services.common.task_api import RunnerState, TaskPeerState, TaskType
+from services.common.task_client import TaskClient
+from services.sn.core import runner_views
 from services.sn.core.liveness import Pace
 from tests.component.sn.conftest import PATIENCE, on_both_engines
 from tests.component.sn.swops import RUNNER, Operator, Swop, new_id
@@ -208,6 +210,23 @@ async def test_a_long_poll_wakes_with_every_change_and_with_nothing_else(swarm):
     watching = asyncio.create_task(swop.client.watch(RUNNER, state.cursor, 1))
     await operator.client.create_runner("another")
     assert await watching == state
+
+
+async def test_a_change_is_put_into_words_once_for_all_that_watch(swarm, monkeypatch):
+    sn = await swarm.sn()
+    operator, made = Operator(swarm, sn), []
+    view_of = runner_views.view_of
+    monkeypatch.setattr(
+        runner_views, "view_of", lambda *given: made.append(view_of(*given)) or made[-1]
+    )
+    await operator.final_task()
+    state = await operator.client.runner(RUNNER)
+    clients = [TaskClient(swarm.client(sn, str(n), NodeKind.SWOP)) for n in range(8)]
+    watching = [asyncio.create_task(c.watch(RUNNER, state.cursor, 30)) for c in clients]
+    made.clear()
+    answer = await operator.assign()
+    assert await asyncio.gather(*watching) == [answer] * 8
+    assert len(made) <= 2
 
 
 async def test_an_sn_that_stops_answers_long_polls(swarm):
