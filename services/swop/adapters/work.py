@@ -1,7 +1,7 @@
 """The work of one peer: what each type of task means for an engine."""
 
-import asyncio
 import logging
+import secrets
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,11 @@ from services.common.task_body import (
     PullImage,
     RunSwarm,
 )
+from services.common.task_checks import is_image
 from services.common.task_definition import TaskDefinition
 from services.swop.adapters import content
 from services.swop.adapters.pair_shell import PairShell
+from services.swop.adapters.threads import in_thread
 from services.swop.core import events as ev
 from services.swop.core.engine import (
     LABEL_GROUP,
@@ -43,6 +45,7 @@ from services.swop.core.profile import Profile
 from services.swop.core.refusals import (
     check_task,
     dockerfile_refusals,
+    fill_refusals,
     refusals,
     url_refusals,
 )
@@ -143,6 +146,11 @@ class Work:
     ) -> Outcome:
         tools = self._tools
         node = tools.profile.nodes[peer.position]
+        if not is_image(image):
+            made = f"its outcome {image[:60]!r} is no image"
+            raise EngineError(
+                f"Prereq {definition.prereq[:40]}: {made}. Name the task that builds or pulls it"
+            )
         existing = await self._engine.find(tools.labels(command.run, peer.uid))
         volumes = await self._volumes(node, definition)
         plan = plan_pair(
@@ -191,11 +199,16 @@ class Work:
                 continue
             taken[name] = f"{name}-{node.idx}"
             if not await self._engine.has_volume(taken[name]):
-                raise EngineError(f"neither volume {name} nor {taken[name]} is on this host")
+                raise EngineError(
+                    f"neither volume {name} nor {taken[name]} is on this host: run the task that "
+                    "makes it first"
+                )
         private = node.privatedata
         named = private is not None and private.mtype is MountType.VOLUME
         if private is not None and named and not await self._engine.has_volume(private.src):
-            raise EngineError(f"volume {private.src} (privatedata) is missing on this host")
+            raise EngineError(
+                f"volume {private.src} (privatedata) is missing on this host: make it first"
+            )
         return taken
 
     # --- the other types
@@ -209,7 +222,9 @@ class Work:
             )
             _refuse(dockerfile_refusals(tools.policy, dockerfile, url))
         if body.build_context is not None and not await self._engine.has_volume(body.build_context):
-            raise EngineError(f"volume {body.build_context} (BuildContext) is missing on this host")
+            raise EngineError(
+                f"volume {body.build_context} (BuildContext) is missing on this host: make it first"
+            )
         tag = definition.outcome
         if ":" not in tag.rpartition("/")[2]:
             tag += ":latest"
@@ -234,17 +249,21 @@ class Work:
         self, command: ev.Start, definition: TaskDefinition, body: MakeSwarmUserContent
     ) -> None:
         tools = self._tools
-        folder = await asyncio.to_thread(content.clean, tools.scratch / f"content-{command.run}")
+        names = [definition.outcome]
+        if body.content_type is ContentType.SWARMCONTENT:
+            names = [f"{definition.outcome}-{node.idx}" for node in tools.profile.nodes]
+        for name in names:
+            labels = await self._engine.volume_labels(name)
+            _refuse(fill_refusals(tools.policy, name, labels))
+        place = tools.scratch / f"content-{command.run}-{secrets.token_hex(4)}"
+        folder = await in_thread(lambda: content.clean(place))
         try:
             await content.make_content(folder, body.steps, content.Limits(), self._url_refused)
-            names = [definition.outcome]
-            if body.content_type is ContentType.SWARMCONTENT:
-                names = [f"{definition.outcome}-{node.idx}" for node in tools.profile.nodes]
             for name in names:
                 await self._engine.make_volume(name, self._made_by(definition))
                 await self._engine.put_files(name, folder)
         finally:
-            await asyncio.to_thread(content.remove, folder)
+            await in_thread(lambda: content.remove(folder))
 
     def _url_refused(self, url: str) -> str | None:
         if not urlsplit(url).hostname:

@@ -16,11 +16,22 @@ _OUTSIDE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 def short(text: str) -> str:
     """One line of at most 160 characters (HPE's limit; more would be refused).
 
+    Of a longer text the middle is left out: what failed stands at its beginning, and why, or what
+    to do about it, at its end.
+
     Args:
         text: anything; control characters and line ends become spaces.
     """
-    line = _OUTSIDE.sub(" ", text).strip()
-    return line if len(line) <= LONGEST_TEXT else line[: LONGEST_TEXT - 3] + "..."
+    line = _OUTSIDE.sub(" ", text.encode(errors="replace").decode()).strip()
+    return _fitted(line, LONGEST_TEXT)
+
+
+def _fitted(line: str, room: int) -> str:
+    """A line of at most so many characters, with its beginning and its end."""
+    if len(line) <= room:
+        return line
+    beginning = room * 7 // 16
+    return f"{line[:beginning]}...{line[beginning + 3 - room :]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +69,7 @@ def of_ml(code: int, lines: Sequence[str]) -> Outcome:
             continue
         longer = f"{line} | {end}" if end else line
         if len(longer) > room:
-            end = end or line[:room]
+            end = end or _fitted(line, room)
             break
         end = longer
     return Outcome.error(f"{said}: {end}" if end else said)

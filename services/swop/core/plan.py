@@ -34,10 +34,10 @@ FS_PORT = 30305
 """Port of the SL's file server in its container."""
 FOREVER = str(30 * 24 * 3600)
 """Seconds that an SL waits for a program that will never come, until SWOP stops it."""
-LONGEST_PART = 60
-LONGEST_NAME = 63
-"""Of a container: other SLs reach an SL by it where the profile has no slhostip, and a label of a
-host name has no more."""
+LONGEST_PART = 64
+LONGEST_GROUP, LONGEST_STEM = 24, 38
+"""Characters of a container's name before role, index and uid: with them it has at most 63, so that
+Docker's DNS finds an SL by it."""
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
@@ -125,8 +125,8 @@ def plan_pair(
         LABEL_GROUP: profile.groupname, LABEL_SWOP: around.swop, LABEL_TASK: task.name,
         LABEL_RUN: run, LABEL_IDX: str(node.idx), LABEL_PEER: peer,
     }  # fmt: skip
-    stem = f"{_part(profile.groupname)}-{_part(task.name)}"
-    sl_name, ml_name = (_name(stem, f"-{role}-{node.idx}-{peer[:16]}") for role in "su")
+    stem = f"{prefix_of(profile)}{_part(task.name)}"[:LONGEST_STEM]
+    sl_name, ml_name = f"{stem}-s-{node.idx}-{peer[:16]}", f"{stem}-u-{node.idx}-{peer[:16]}"
     network = None if profile.network == DEFAULT_NETWORK else profile.network
     sl = ContainerSpec(
         role=Role.SL, name=sl_name, image=around.sl_image, env=pair.sl_env(sl_name),
@@ -142,6 +142,11 @@ def plan_pair(
         labels={**dict(node.usrlabels), **labels, LABEL_ROLE: Role.ML}, options=node.usroptions,
     )  # fmt: skip
     return PairPlan(sl, ml, pair.volume)
+
+
+def prefix_of(profile: Profile) -> str:
+    """Return how the names of a group's containers begin."""
+    return f"{_part(profile.groupname)[:LONGEST_GROUP]}-"
 
 
 class _Pair:
@@ -225,11 +230,6 @@ def _ports(node: NodeDefinition) -> dict[int, int]:
 
 def _kind(mtype: MountType) -> MountKind:
     return MountKind.BIND if mtype is MountType.BIND else MountKind.VOLUME
-
-
-def _name(stem: str, end: str) -> str:
-    """A container's name; one that is too long loses the last of its stem."""
-    return stem[: LONGEST_NAME - len(end)] + end
 
 
 def _part(name: str) -> str:

@@ -4,6 +4,9 @@
     ml_program.py crash         fail with a traceback before any session
     ml_program.py copy FILE     copy a file to copy.txt, without a session
     ml_program.py loopback      end well without a session
+    ml_program.py flood MIB     print that much, then fail
+    ml_program.py wait FILE N   end with exit code N once a file is there
+    ml_program.py stubborn      never end, not even when told to
     ml_program.py idle          never open a session, never end; leaves a grandchild behind
 
 Environment: MIN_PEERS, CONTRACT, NODE; GATE: a file in the working directory; where it is set, the
@@ -13,6 +16,7 @@ second batch waits until it is there.
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -69,19 +73,41 @@ def train(syncs):
     Path(f"model-{os.environ['NODE']}.txt").write_text(str(float(model.arrays["weight"][0])))
 
 
-def main() -> None:
-    mode = sys.argv[1]
-    if mode == "train":
-        train(int(sys.argv[2]))
-    elif mode == "crash":
-        raise ValueError("there is no data in /nowhere")
-    elif mode == "copy":
-        shutil.copyfile(sys.argv[2], "copy.txt")
-    elif mode == "idle":
-        child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
-        Path(f"grandchild-{os.environ['NODE']}.txt").write_text(str(child.pid))
-        time.sleep(1000)
+def crash():
+    raise ValueError("there is no data in /nowhere")
+
+
+def flood(mebibytes):
+    for _ in range(int(mebibytes)):
+        sys.stdout.write("x" * (1024 * 1024 - 1) + "\n")
+    sys.stdout.write("the end")
+    sys.exit(3)
+
+
+def wait(path, code):
+    while not Path(path).exists():
+        time.sleep(0.02)
+    sys.exit(int(code))
+
+
+def stubborn():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    Path("stubborn").touch()
+    time.sleep(1000)
+
+
+def idle():
+    child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    Path(f"grandchild-{os.environ['NODE']}.txt").write_text(str(child.pid))
+    time.sleep(1000)
+
+
+MODES = {
+    "train": lambda syncs: train(int(syncs)), "crash": crash, "flood": flood, "wait": wait,
+    "copy": lambda path: shutil.copyfile(path, "copy.txt"), "loopback": lambda: None,
+    "stubborn": stubborn, "idle": idle,
+}  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    MODES[sys.argv[1]](*sys.argv[2:])
