@@ -79,7 +79,7 @@ def test_names_can_be_looked_up():
     node = replace(NODE, slhostip=None)
     made = plan(profile=replace(PROFILE, groupname="g" * 60), node=node, name="t" * 160)
     for each, role in ((made.sl, "s"), (made.ml, "u")):
-        assert len(each.name) == 63
+        assert len(each.name) <= 63
         assert each.name.endswith(f"-{role}-3-cc4936c40dfcbd00")
         each.name.encode("idna")
     assert made.sl.env["THIS_NODE_IP"] == made.sl.name
