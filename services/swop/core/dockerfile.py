@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from services.common.errors import ConfigError
+from services.common.nesting import is_too_deep
 
 _HEREDOC = re.compile(r"<<-?\s*['\"]?[A-Za-z_]")
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
@@ -45,7 +46,7 @@ class Step:
         """
         if self.text.startswith("["):
             try:
-                found = json.loads(self.text)
+                found = None if is_too_deep(self.text.encode()) else json.loads(self.text)
             except ValueError:
                 found = None
             if isinstance(found, list) and all(isinstance(each, str) for each in found):
