@@ -55,8 +55,9 @@ def waiting_for(runner: TaskRunner, nodes: Nodes) -> str:
         case RunnerState.RUNNING:
             return _missing(runner, nodes)
         case RunnerState.ERROR:
+            failed = _some(runner.count(TaskPeerState.ERROR), "peer")
             return (
-                f"waiting for an operator: {runner.count(TaskPeerState.ERROR)} peers failed, so "
+                f"waiting for an operator: {failed} failed, so "
                 f"{runner.needed} cannot complete. Try again with ASSIGN TASK {runner.task} TO "
                 f"{runner.name} TARGET <SWOP uid>, or give up with RESET TASKRUNNER {runner.name}"
             )

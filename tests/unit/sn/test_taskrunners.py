@@ -119,6 +119,7 @@ def test_a_failed_run_says_what_can_be_done():
     assert (found.state, found.failed, found.ended) == (RunnerState.ERROR, 1, 108)
     assert "ASSIGN TASK train TO tr TARGET" in found.waiting_for
     assert "RESET TASKRUNNER tr" in found.waiting_for
+    assert "1 peer failed" in found.waiting_for
     assert [(s.uid, s.listening) for s in found.swops] == [(A, True)], "B had nothing in the run"
 
 
