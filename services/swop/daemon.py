@@ -18,6 +18,7 @@ from services.common.tls import expiry_notice, load_identity
 from services.swop.adapters.docker_self import sl_image
 from services.swop.adapters.process_engine import ProcessEngine
 from services.swop.adapters.state import held_state
+from services.swop.adapters.threads import in_thread
 from services.swop.adapters.work import Tools
 from services.swop.core.engine import Engine
 from services.swop.core.plan import Surroundings, sn_of
@@ -129,7 +130,8 @@ async def _tools(
     tasks = TaskClient(sn)
 
     async def task(name: str) -> tuple[TaskDefinition, str]:
-        definition = from_chain(await tasks.task(name))
+        info = await tasks.task(name)
+        definition = await in_thread(lambda: from_chain(info))  # a large one takes a second
         return definition, (await tasks.task(definition.prereq)).outcome
 
     async def had_session(peer: NodeId) -> bool:

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from services.common import logs
 from services.common import task_api as tasks_api
-from services.common.errors import NotFoundError, SwarmError
+from services.common.errors import NotFoundError, RemoteError, SwarmError
 from services.common.ids import NodeId, NodeKind
 from services.common.presence import Presence
 from services.common.process import until_cancelled
@@ -27,9 +27,12 @@ WATCH_SECONDS = 30.0
 """Length of one long poll."""
 AWAY_SECONDS = 2.0
 """Pause before an SN that does not know the taskrunner is asked again."""
-GOODBYE_SECONDS = 5.0
-STOP_SECONDS = 20.0
-"""How long a SWOP that takes its containers with it may need for that."""
+GOODBYE_SECONDS = 2.0
+STOP_SECONDS = 6.0
+"""How long a SWOP that takes its containers with it may need for that; with the goodbye, and with
+giving its licence back, it stays below the 10 s after which `docker stop` kills it."""
+CONTAINER_SECONDS = 2.0
+"""How long one of these containers may take to end by itself."""
 STOPPED = "SWOP was stopped"
 
 
@@ -49,7 +52,7 @@ class Node:
         self._on_stop = on_stop
         self._agent = Agent(self.uid, len(tools.profile.nodes), lambda: NodeId(uuid4().hex))
         self._jobs: Jobs | None = None
-        self._presence = Presence(sn, self.uid, NodeKind.SWOP, endpoint, log)
+        self._presence = Presence(sn, self.uid, NodeKind.SWOP, endpoint, log, endures=True)
         self._events: asyncio.Queue[ev.Event] = asyncio.Queue()
 
     async def live(self) -> None:
@@ -62,7 +65,7 @@ class Node:
                 self._jobs = Jobs(self._tools, group, self._events.put_nowait)
                 executor = Executor(
                     self._tools.runner, self.uid, self._tasks, self._jobs, self._events.put_nowait,
-                    self._presence.register, group, self._tools.grace,
+                    self._presence.register_again, group, self._tools.grace,
                 )  # fmt: skip
                 group.create_task(self._presence.heartbeats())
                 group.create_task(self._watch())
@@ -100,6 +103,10 @@ class Node:
                 log.warning("there is no taskrunner %s yet: asking again", self._tools.runner)
                 await asyncio.sleep(AWAY_SECONDS)
                 continue
+            except RemoteError as exc:
+                log.warning("cannot see taskrunner %s: %s. Trying again", self._tools.runner, exc)
+                await asyncio.sleep(AWAY_SECONDS)
+                continue
             cursor = state.cursor
             self._events.put_nowait(ev.RunnerSeen(state.view, cursor))
 
@@ -109,16 +116,17 @@ class Node:
         job = self._agent.job
         if job is None or self._jobs is None:
             return
-        await self._jobs.drop(job.run, 0.0)
-        outcome = Outcome.error(STOPPED)
-        for peer in job.peers if job.enrolled else []:
-            if peer not in job.reported:
-                said = job.outcomes.get(peer, outcome)
-                body = tasks_api.PeerReport(
-                    run=job.run, peer=peer, state=said.state, description=said.description
-                )
-                with suppress(SwarmError):
-                    await self._tasks.swop(self._tools.runner, self.uid, "report", body)
+        await self._jobs.drop(job.run, 0.0, CONTAINER_SECONDS)
+        late = [peer for peer in job.peers if job.enrolled and peer not in job.reported]
+        await asyncio.gather(*(self._report(job, peer) for peer in late))
+
+    async def _report(self, job: Job, peer: NodeId) -> None:
+        said = job.outcomes.get(peer, Outcome.error(STOPPED))
+        body = tasks_api.PeerReport(
+            run=job.run, peer=peer, state=said.state, description=said.description
+        )
+        with suppress(SwarmError):
+            await self._tasks.swop(self._tools.runner, self.uid, "report", body)
 
     async def _say_goodbye(self) -> None:
         job = self._agent.job

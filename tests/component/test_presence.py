@@ -8,7 +8,7 @@ from fastapi import Response
 
 from services.common import rest
 from services.common import sn_api as api
-from services.common.errors import NotFoundError
+from services.common.errors import NotFoundError, RemoteError
 from services.common.ids import NodeId, NodeKind
 from services.common.presence import VERSION, Presence
 from services.common.sn_client import SnClient
@@ -45,6 +45,23 @@ class Forgetful:
     def _known(self) -> Response:
         body = api.Registered(heartbeat_s=0.01, lost_after_s=6, sns=[], cut_off=False)
         return Response(body.model_dump_json(), media_type="application/json")
+
+
+@pytest.mark.parametrize("endures", [True, False])
+async def test_an_sn_that_is_not_there(tmp_path, caplog: pytest.LogCaptureFixture, endures: bool):
+    with rest.listen("127.0.0.1", 0, "nobody") as sock:
+        name = f"127.0.0.1:{sock.getsockname()[1]}"
+    client = SnClient(Pki(tmp_path).identity(NodeKind.SWOP), [name], patience=0.0)
+    presence = Presence(client, ME, NodeKind.SWOP, name, logging.getLogger("x"), endures=endures)
+    if endures:
+        await presence.register_again()
+        assert "not registered: no SN answers" in caplog.text
+    else:
+        with pytest.raises(RemoteError):
+            await presence.register_again()
+    with pytest.raises(RemoteError):
+        await presence.register()
+    await client.close()
 
 
 async def test_a_forgotten_node_registers_again(tmp_path, caplog: pytest.LogCaptureFixture):

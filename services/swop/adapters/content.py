@@ -5,11 +5,14 @@ how much comes out of it. The folder's content goes into volumes afterwards (`En
 """
 
 import asyncio
+import lzma
 import posixpath
 import shutil
 import stat
 import tarfile
+import threading
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,11 +22,14 @@ from urllib.parse import unquote, urljoin, urlsplit
 import httpx
 
 from services.common.task_body import ContentStep, Operation
+from services.swop.adapters.threads import in_thread
 from services.swop.core.engine import EngineError
 
 CONNECT_SECONDS = 10.0
 REDIRECTS = 5
 PIECE = 1024 * 1024
+LONGEST_NAME = 50
+"""Characters of a URL or a path in an error, so that the reason after it fits on the ledger."""
 LONGEST_EXTRA_HEADER = 64 * 1024
 """Bytes of a name or of attributes in a tar archive; tarfile reads these into memory."""
 
@@ -58,11 +64,19 @@ async def make_content(
         EngineError: a step cannot be done, or asks for too much.
     """
     for number, step in enumerate(steps, start=1):
-        with _named(f"{step.operation} {number} ({step.target})"):
+        with _named(f"{step.operation} {number} ({_brief(step.target)})"):
             if step.operation is Operation.DOWNLOAD:
                 await _download(folder, step, limits, refused)
             else:
-                await asyncio.to_thread(_extract, folder, step, limits)
+                await _extracted(folder, step, limits)
+
+
+async def _extracted(folder: Path, step: ContentStep, limits: Limits) -> None:
+    budget = _Budget(limits)
+    try:
+        await in_thread(lambda: _extract(folder, step, budget))
+    finally:
+        budget.is_broken_off.set()  # where we were cancelled the thread ends soon, too
 
 
 async def fetch_text(url: str, most: int, limits: Limits, refused: UrlCheck) -> str:
@@ -78,7 +92,7 @@ async def fetch_text(url: str, most: int, limits: Limits, refused: UrlCheck) -> 
         if sum(map(len, parts)) > most:
             raise EngineError(f"it has more than {most} bytes")
 
-    with _named(f"fetching {url}"):
+    with _named(f"fetching {_brief(url)}"):
         await _fetch(url, limits, refused, take)
         try:
             return b"".join(parts).decode()
@@ -93,8 +107,16 @@ def _named(what: str) -> Iterator[None]:
         yield
     except EngineError as exc:
         raise EngineError(f"{what}: {exc}") from exc
-    except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError, RuntimeError) as exc:
+    except (
+        OSError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError,
+        RuntimeError, ValueError, OverflowError,
+    ) as exc:  # fmt: skip
         raise EngineError(f"{what}: {str(exc) or type(exc).__name__}") from exc
+
+
+def _brief(text: str) -> str:
+    half = LONGEST_NAME // 2 - 2
+    return text if len(text) <= LONGEST_NAME else f"{text[:half]}...{text[-half:]}"
 
 
 def _inside(folder: Path, path: str) -> Path:
@@ -175,6 +197,8 @@ class _Budget:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._bytes = self._files = 0
+        self.is_broken_off = threading.Event()
+        """Set: nobody wants the files any more."""
 
     def spend(self, size: int, files: int = 1) -> None:
         """Take note of a file, or of more bytes of one.
@@ -182,6 +206,8 @@ class _Budget:
         Raises:
             EngineError: it is too much.
         """
+        if self.is_broken_off.is_set():
+            raise EngineError("the task was broken off")
         self._bytes += size
         self._files += files
         if self._bytes > self._limits.unpacked_bytes:
@@ -190,13 +216,12 @@ class _Budget:
             raise EngineError(f"it holds more than {self._limits.files} files")
 
 
-def _extract(folder: Path, step: ContentStep, limits: Limits) -> None:
+def _extract(folder: Path, step: ContentStep, budget: _Budget) -> None:
     archive = _inside(folder, step.target)
     if not archive.is_file():
         raise EngineError("no such file; a DOWNLOAD before it must have fetched it")
     target = _inside(folder, step.out or "")
     target.mkdir(parents=True, exist_ok=True)
-    budget = _Budget(limits)
     if zipfile.is_zipfile(archive):
         _unzip(archive, target, budget)
     else:
@@ -224,7 +249,10 @@ def _untar(archive: Path, target: Path, budget: _Budget) -> None:
             budget.spend(member.size)
             if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
                 raise EngineError(f"{member.name} is neither a file nor a folder")
-            tar.extract(member, target, filter="data")  # refuses links that lead out
+            _check_way(target, member.name)
+            if member.issym() or member.islnk():
+                _check_link(member)
+            tar.extract(member, target, filter="data")  # refuses links that lead out, too
 
 
 def _unzip(archive: Path, target: Path, budget: _Budget) -> None:
@@ -248,6 +276,29 @@ def _unzip(archive: Path, target: Path, budget: _Budget) -> None:
 def _check_name(name: str) -> None:
     if name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/") or "\0" in name:
         raise EngineError(f"the archive holds a file {name!r}, which leads out of the volume")
+
+
+def _check_way(target: Path, name: str) -> None:
+    """No entry is unpacked through a link, be it of this archive or of an earlier one.
+
+    The filter of tarfile resolves links itself; in some versions of Python very long ways through
+    links escape it.
+    """
+    place = target
+    for part in Path(name).parts[:-1]:
+        place /= part
+        if place.is_symlink():
+            raise EngineError(f"the archive holds a file {_brief(name)} below a link")
+
+
+def _check_link(member: tarfile.TarInfo) -> None:
+    """A link may go up only at its beginning, and not out: then it says itself where it leads."""
+    steps = [step for step in member.linkname.split("/") if step not in ("", ".")]
+    ups = next((at for at, step in enumerate(steps) if step != ".."), len(steps))
+    depth = len([step for step in member.name.split("/") if step not in ("", ".")]) - 1
+    most = depth if member.issym() else 0
+    if member.linkname.startswith("/") or ups > most or ".." in steps[ups:]:
+        raise EngineError(f"the link {_brief(member.name)} leads out of the volume")
 
 
 def clean(folder: Path) -> Path:

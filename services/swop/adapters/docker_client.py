@@ -2,11 +2,11 @@
 
 Each call runs in a daemon thread of its own instead of `asyncio.to_thread`: the pool behind the
 latter has six threads on two cores, fewer than the containers that a SWOP may have to stop at once,
-and a process does not end before all of them have returned, which a stuck daemon never lets them.
+and a process does not end before all of them have returned (`threads`), which a stuck daemon never
+lets them.
 """
 
 import asyncio
-import contextvars
 import json
 import socket
 import threading
@@ -24,6 +24,7 @@ from docker.utils import parse_repository_tag
 from requests import Response
 
 from services.swop.adapters.docker_errors import translated, unreachable
+from services.swop.adapters.threads import in_thread
 from services.swop.core.engine import BuildSpec
 
 T = TypeVar("T")
@@ -91,7 +92,7 @@ class Client:
         Raises:
             EngineError: it failed; `EngineUnreachableError` where no daemon answers.
         """
-        return await _in_thread(lambda: self._do(doing))
+        return await in_thread(lambda: self._do(doing))
 
     async def follow(self, request: "Request", line: Callable[[Mapping[str, Any]], None]) -> None:
         """Send a request that is answered by JSON lines, and hand each of them to ``line``.
@@ -103,7 +104,7 @@ class Client:
         """
         following = _Following(request, line, asyncio.get_running_loop())
         try:
-            await _in_thread(lambda: self._do(following.work))
+            await in_thread(lambda: self._do(following.work))
         finally:
             following.cut()
         if following.failed is not None:
@@ -269,33 +270,3 @@ def _message(text: bytes) -> Iterator[Mapping[str, Any]]:
         return
     if isinstance(value, dict):
         yield value
-
-
-async def _in_thread(doing: Callable[[], T]) -> T:
-    """Run something in a daemon thread of its own."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-    context = contextvars.copy_context()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if done.done():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(result)  # type: ignore[arg-type]  # None is a T where there is no error
-
-    def run() -> None:
-        result, error = None, None
-        try:
-            result = context.run(doing)
-        except BaseException as raised:  # noqa: BLE001 - raised again in the caller's task
-            error = raised
-        if not loop.is_closed():
-            try:
-                loop.call_soon_threadsafe(settle, result, error)
-            except RuntimeError:  # closed meanwhile: nobody waits any more
-                return
-
-    threading.Thread(target=run, name="docker", daemon=True).start()
-    return await done

@@ -139,6 +139,10 @@ class DockerEngine:
         """See `Engine.has_volume`."""
         return await self._client.call(lambda api: docker_volumes.has(api, name))
 
+    async def volume_labels(self, name: str) -> Mapping[str, str] | None:
+        """See `Engine.volume_labels`."""
+        return await self._client.call(lambda api: docker_volumes.labels(api, name))
+
     async def put_files(self, volume: str, folder: Path) -> None:
         """See `Engine.put_files`."""
         await self._client.call(lambda api: docker_volumes.put(api, volume, folder))

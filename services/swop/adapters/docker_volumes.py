@@ -40,6 +40,15 @@ def has(api: APIClient, volume: str) -> bool:
     return True
 
 
+def labels(api: APIClient, volume: str) -> dict[str, str] | None:
+    """Return what labels a volume carries; None where it is not here."""
+    try:
+        found = api.inspect_volume(volume)
+    except docker.errors.NotFound:
+        return None
+    return dict(found.get("Labels") or {})
+
+
 def make(api: APIClient, volume: str, labels: Mapping[str, str]) -> None:
     """Make a volume; one that exists stays as it is."""
     api.create_volume(name=volume, labels=dict(labels))

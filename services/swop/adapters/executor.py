@@ -67,7 +67,7 @@ class Executor:
         for _ in range(ENGINE_TRIES):
             try:
                 await self._remove(command)
-            except EngineError as exc:
+            except (EngineError, OSError) as exc:
                 log.warning("%s is not done: %s", type(command).__name__, exc)
                 await asyncio.sleep(PAUSE_SECONDS)
             else:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from services.common.errors import SwarmError
 from services.common.ids import NodeId
 from services.common.task_definition import TaskDefinition
-from services.swop.adapters.pair_shell import save_logs
+from services.swop.adapters import content
+from services.swop.adapters.kept_logs import remove_old, save_logs
+from services.swop.adapters.threads import in_thread
 from services.swop.adapters.work import Tools, Work
 from services.swop.core import events as ev
 from services.swop.core.engine import (
@@ -19,6 +21,7 @@ from services.swop.core.engine import (
     Role,
 )
 from services.swop.core.outcome import Outcome
+from services.swop.core.plan import prefix_of
 
 log = logging.getLogger("swarm.swop")
 
@@ -53,10 +56,10 @@ class Jobs:
         try:
             definition, image = await self._tools.task(command.task)
             self._working.check(definition)
-        except (SwarmError, OSError) as exc:
-            log.warning("task %s is not executed: %s", command.task, exc)
+        except Exception as exc:  # noqa: BLE001 - one task must not end the SWOP, again and again
+            outcome = _failure(command.task, exc)
             for peer in command.peers:
-                self._tell(command, peer, Outcome.error(str(exc)))
+                self._tell(command, peer, outcome)
             return
         async with asyncio.TaskGroup() as group:
             for peer in command.peers:
@@ -67,9 +70,8 @@ class Jobs:
     ) -> None:
         try:
             outcome = await self._working.outcome(command, peer, definition, image)
-        except (SwarmError, OSError) as exc:
-            log.warning("task %s failed: %s", command.task, exc)
-            outcome = Outcome.error(str(exc))
+        except Exception as exc:  # noqa: BLE001 - as above
+            outcome = _failure(command.task, exc)
         self._tell(command, peer, outcome)
 
     def _tell(self, command: ev.Start, peer: ev.Peer, outcome: Outcome) -> None:
@@ -83,8 +85,14 @@ class Jobs:
         """Remove the containers of a peer that ended."""
         await self._remove(await self._engine.find(self._tools.labels(run, peer)))
 
-    async def drop(self, run: int, grace: float) -> None:
-        """Break off the work of a run; ML programs have some seconds to end by themselves."""
+    async def drop(self, run: int, grace: float, patience: float = STOP_SECONDS) -> None:
+        """Break off the work of a run and remove it.
+
+        Args:
+            run: which one.
+            grace: seconds that ML programs have to end by themselves.
+            patience: seconds that a container has after it was told to end.
+        """
         tasks = self._running.pop(run, set())
         for task in tasks:
             task.cancel()
@@ -93,13 +101,14 @@ class Jobs:
         found = await self._engine.find(self._tools.labels(run))
         programs = [each for each in found if each.labels.get(LABEL_ROLE) == Role.ML]
         alive = [each for each in programs if each.state is ContainerState.RUNNING]
-        if alive:
+        if alive and grace:
             log.info("%d ML programs run still: %g s to end by themselves", len(alive), grace)
             await asyncio.gather(*(self._ends(each, grace) for each in alive))
-        await self._remove(found)
+        await self._remove(found, patience)
 
     async def sweep(self, keep: int) -> None:
-        """Remove what a SWOP before us left of other runs than this."""
+        """Remove what a SWOP before us left of other runs than this; nothing works yet."""
+        await in_thread(lambda: content.remove(self._tools.scratch))
         found = await self._engine.find({LABEL_SWOP: self._tools.around.swop})
         label = self._tools.label(keep)
         old = [each for each in found if each.labels.get(LABEL_RUN) != label]
@@ -118,12 +127,27 @@ class Jobs:
                 "%s did not end by itself within %g s: stopping it", container.name, seconds
             )
 
-    async def _remove(self, found: Sequence[Found]) -> None:
+    async def _remove(self, found: Sequence[Found], patience: float = STOP_SECONDS) -> None:
         """Stop what runs, keep all logs, remove all."""
         running = [each.id for each in found if each.state is ContainerState.RUNNING]
-        await asyncio.gather(*(self._engine.stop(each, STOP_SECONDS) for each in running))
-        names = {each.id: each.name for each in found}
-        await save_logs(self._engine, names, self._tools.usr_dir / "logs")
+        await asyncio.gather(*(self._engine.stop(each, patience) for each in running))
+        await self._save_logs(found)
         if not self._tools.keep_containers:
             for each in found:
                 await self._engine.remove(each.id)
+
+    async def _save_logs(self, found: Sequence[Found]) -> None:
+        folder = self._tools.usr_dir / "logs"
+        await save_logs(self._engine, {each.id: each.name for each in found}, folder)
+        prefix = prefix_of(self._tools.profile)
+        if removed := await in_thread(lambda: remove_old(folder, prefix)):
+            log.info("removed the %d oldest logs in %s", removed, folder)
+
+
+def _failure(task: str, error: Exception) -> Outcome:
+    """What the ledger gets of a failure; the log gets all of it."""
+    if isinstance(error, SwarmError | OSError):
+        log.warning("task %s failed: %s", task, error)
+        return Outcome.error(str(error))
+    log.error("task %s failed: this is a bug of SWOP", task, exc_info=error)
+    return Outcome.error(f"SWOP failed, see its log: {type(error).__name__}: {error}")

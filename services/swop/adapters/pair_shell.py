@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, assert_never
 
+from services.swop.adapters.kept_logs import save_logs
 from services.swop.core import pair as on
 from services.swop.core.engine import (
     LABEL_ROLE,
@@ -22,22 +23,6 @@ log = logging.getLogger("swarm.swop")
 
 LAST_LINES = 40
 """Lines of a log in which the reason of an end is looked for."""
-
-
-async def save_logs(engine: Engine, containers: Mapping[str, str], folder: Path) -> None:
-    """Keep the whole logs of containers; one that cannot be kept is only logged.
-
-    Args:
-        engine: has them.
-        containers: id -> name.
-        folder: gets ``<name>.log``.
-    """
-    for each, name in containers.items():
-        try:
-            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-            await engine.save_logs(each, folder / f"{name}.log")
-        except (EngineError, OSError) as exc:
-            log.warning("cannot keep the log of %s: %s", name, exc)
 
 
 class PairShell:

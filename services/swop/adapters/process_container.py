@@ -8,11 +8,13 @@ import os
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from services.swop.adapters import shim
 from services.swop.adapters.shim import write
+from services.swop.adapters.threads import in_thread
 from services.swop.core.engine import ContainerState, EngineError, Found
 
 KILLED = 128 + signal.SIGKILL
@@ -21,7 +23,12 @@ STARTING_SECONDS = 0.02
 KILL_SECONDS = 5.0
 """How long a shim may take to kill its program before it is killed itself."""
 TAIL_BYTES = 64 * 1024
+LARGEST_LOG = 64 * 1024 * 1024
+"""Bytes of a log that are kept after its container."""
 LOCK_FD = 3
+MARK = "SWOP_CONTAINER"
+"""Variable of all its processes: the container's folder."""
+STRAGGLER_ROUNDS = 200
 
 
 class Container:
@@ -34,16 +41,25 @@ class Container:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def make(self, start: dict[str, Any], labels: dict[str, str], links: list[str]) -> None:
-        """Write down what to run; the folder exists already.
+    def begin(self, labels: dict[str, str], links: dict[str, str]) -> None:
+        """Write down whose it is; the folder exists already.
+
+        So it is found and removed even where a SWOP was killed while it made it.
+
+        Args:
+            labels: the container's.
+            links: symbolic links outside the folder, made or about to be made, and where they
+                lead; to remove with it.
+        """
+        write(self.folder / "container.json", {"labels": labels, "links": links})
+
+    def make(self, start: dict[str, Any]) -> None:
+        """Write down what to run.
 
         Args:
             start: what the shim needs.
-            labels: the container's.
-            links: symbolic links outside the folder, to remove with it.
         """
         write(self.folder / "start.json", start)
-        write(self.folder / "container.json", {"labels": labels, "links": links})
 
     def start(self) -> None:
         """Start the program; a shim of its own watches it.
@@ -92,7 +108,7 @@ class Container:
     @property
     def exit_code(self) -> int | None:
         """None while it runs and where it never started."""
-        if self.runs or not (self.folder / "started").exists():
+        if self.runs or not (self.folder / "shim.json").exists():
             return None
         code = self._read("exit.json").get("code", KILLED)
         return int(code)
@@ -102,6 +118,7 @@ class Container:
         while self.runs:
             await self._shim_ends()
         self._reap()
+        await in_thread(self._end_stragglers)
         if (code := self.exit_code) is None:
             raise EngineError(f"{self.folder.name} was never started")
         return code
@@ -123,9 +140,11 @@ class Container:
     def remove(self) -> None:
         """Remove the folder; the program ended before. Blocks."""
         self._reap()
-        for link in self._read("container.json").get("links", []):
+        self._end_stragglers()
+        for link, source in self._read("container.json").get("links", {}).items():
             with contextlib.suppress(OSError):
-                Path(link).unlink()
+                if str(Path(link).readlink()) == source:
+                    Path(link).unlink()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def found(self) -> Found | None:
@@ -149,9 +168,14 @@ class Container:
         return text.splitlines()[-tail:] if tail > 0 else []
 
     def save_logs(self, path: Path) -> None:
-        """Copy its output. Blocks."""
-        with contextlib.suppress(FileNotFoundError):
-            shutil.copyfile(self.folder / "output.log", path)
+        """Copy its output, of a very long one the end. Blocks."""
+        with contextlib.suppress(FileNotFoundError), (self.folder / "output.log").open("rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(0, size - LARGEST_LOG))
+            with path.open("wb") as copy:
+                if size > LARGEST_LOG:
+                    copy.write(f"[the first {size - LARGEST_LOG} bytes are left out]\n".encode())
+                shutil.copyfileobj(log, copy)
 
     async def _shim(self) -> int:
         """Process id of the shim, which runs; it writes it down as its first act."""
@@ -179,6 +203,19 @@ class Container:
             loop.remove_reader(handle)
             os.close(handle)
 
+    def _end_stragglers(self) -> None:
+        """Kill what a shim that was killed itself could not: all of its program. Blocks."""
+        if not (self.folder / "shim.json").exists() or (self.folder / "exit.json").exists():
+            return
+        for _ in range(STRAGGLER_ROUNDS):
+            found = _marked(f"{MARK}={self.folder}".encode())
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            if not found:
+                return
+            time.sleep(STARTING_SECONDS)  # their end is nobody's event: they are init's children
+
     def _reap(self) -> None:
         """Let its shim go, if it is our child and not that of a SWOP before us."""
         if pid := self._read("shim.json").get("pid"):
@@ -191,3 +228,15 @@ class Container:
         except FileNotFoundError:
             return {}
         return known
+
+
+def _marked(mark: bytes) -> list[int]:
+    """Processes whose environment holds this variable with this value."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+        except OSError:
+            continue  # it ended, or is somebody else's
+    return found

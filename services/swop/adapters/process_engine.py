@@ -6,20 +6,21 @@ nor is anything confined: a task's program can do what this SWOP's user can. For
 for tests, and for hosts that are trusted as a whole.
 """
 
-import asyncio
 import logging
 import os
-import posixpath
 import random
-import re
 import shutil
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from services.swop.adapters.process_container import Container
+from services.swop.adapters.process_container import MARK, Container
 from services.swop.adapters.process_image import Image, Images, full_tag
+from services.swop.adapters.process_volumes import Volumes, checked
+from services.swop.adapters.threads import in_thread
 from services.swop.core.engine import (
     LABEL_SWOP,
     BuildSpec,
@@ -31,7 +32,7 @@ from services.swop.core.engine import (
     PullSpec,
     Role,
 )
-from services.swop.core.paths import PYTHONS, Places
+from services.swop.core.paths import PYTHONS, Places, normal
 
 log = logging.getLogger("swarm.swop.process")
 
@@ -49,7 +50,8 @@ KEPT = (
     "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES",
 )  # fmt: skip
 """Variables of this SWOP that programs get, too."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
+LEFTOVER_SECONDS = 60.0
+"""After that a container's folder without a record was left by a SWOP that was killed."""
 
 
 class ProcessEngine:
@@ -63,17 +65,29 @@ class ProcessEngine:
     """
 
     def __init__(self, folder: Path, address: str, bind: str, refused: Sequence[str] = ()) -> None:
-        self._volumes, self._containers = folder / "volumes", folder / "containers"
+        self._volumes = Volumes(folder / "volumes", folder / "labels")
+        self._containers = folder / "containers"
         self._images = Images(folder / "images", refused)
         self._folder, self._address, self._bind = folder, address, bind
 
     async def check(self) -> None:
         """Check that the folder can be used."""
         try:
-            for each in (self._volumes, self._containers, self._folder / "images"):
+            self._volumes.prepare()
+            for each in (self._containers, self._folder / "images"):
                 each.mkdir(parents=True, exist_ok=True)
+            await in_thread(self._remove_leftovers)
         except OSError as exc:
             raise EngineError(f"cannot use the folder of the process engine: {exc}") from exc
+
+    def _remove_leftovers(self) -> None:
+        """Remove what SWOPs that were killed left half made and nobody would find."""
+        self._images.remove_leftovers()
+        for folder in self._containers.glob("*"):
+            with suppress(FileNotFoundError):
+                young = folder.stat().st_mtime > time.time() - LEFTOVER_SECONDS
+                if not young and not (folder / "container.json").exists():
+                    shutil.rmtree(folder, ignore_errors=True)
 
     async def own_image(self) -> str | None:
         """A name that leads to `SL_IMAGE`."""
@@ -83,12 +97,12 @@ class ProcessEngine:
         """Make an image's folder."""
         context = None
         if spec.context_volume is not None:
-            context = self._volume(spec.context_volume)
+            context = self._volumes.path(spec.context_volume)
             if not context.is_dir():
                 raise EngineError(
                     f"volume {spec.context_volume} (build context) is missing on this host"
                 )
-        await asyncio.to_thread(self._images.build, spec, context, log)
+        await in_thread(lambda: self._images.build(spec, context, log))
 
     async def pull(self, spec: PullSpec) -> None:
         """There is nothing to pull, but an image that was built here will do."""
@@ -103,33 +117,31 @@ class ProcessEngine:
 
     async def make_volume(self, name: str, labels: Mapping[str, str]) -> None:
         """Make a folder."""
-        self._volume(name).mkdir(parents=True, exist_ok=True)
+        self._volumes.make(name, labels)
 
     async def has_volume(self, name: str) -> bool:
         """Say whether its folder is there."""
-        return self._volume(name).is_dir()
+        return self._volumes.path(name).is_dir()
+
+    async def volume_labels(self, name: str) -> Mapping[str, str] | None:
+        """Return what is remembered of it."""
+        return self._volumes.labels(name)
 
     async def put_files(self, volume: str, folder: Path) -> None:
         """Copy a folder's content into a volume."""
-        target = self._volume(volume)
-        if not await self.has_volume(volume):
-            raise EngineError(f"volume {volume} is missing on this host")
-        try:
-            await asyncio.to_thread(shutil.copytree, folder, target, dirs_exist_ok=True)
-        except OSError as exc:
-            raise EngineError(f"cannot fill volume {volume}: {exc}") from exc
+        await in_thread(lambda: self._volumes.fill(volume, folder))
 
     async def create(self, spec: ContainerSpec) -> str:
         """Make a container's folder: where its paths are, and what to run."""
         container = self._container(spec.name)
-        if (there := await asyncio.to_thread(container.found)) is not None:
+        if (there := await in_thread(container.found)) is not None:
             if there.labels.get(LABEL_SWOP) != spec.labels.get(LABEL_SWOP):
                 raise EngineError(
                     f"the name {spec.name} is taken by a container that is not this SWOP's"
                 )
             log.warning("removing %s, which was left of an earlier try", spec.name)
             await self.remove(spec.name)
-        return await asyncio.to_thread(self._create, spec)
+        return await in_thread(lambda: self._create(spec))
 
     async def start(self, id: str) -> None:
         """Start its program."""
@@ -147,22 +159,22 @@ class ProcessEngine:
         """Remove its folder."""
         container = self._container(id)
         await container.stop(0)
-        await asyncio.to_thread(container.remove)
+        await in_thread(container.remove)
 
     async def logs(self, id: str, tail: int) -> Sequence[str]:
         """Return its last lines of output."""
-        return await asyncio.to_thread(self._container(id).logs, tail)
+        return await in_thread(lambda: self._container(id).logs(tail))
 
     async def save_logs(self, id: str, path: Path) -> None:
         """Copy its output."""
         try:
-            await asyncio.to_thread(self._container(id).save_logs, path)
+            await in_thread(lambda: self._container(id).save_logs(path))
         except OSError as exc:
             raise EngineError(f"cannot save the log of {id}: {exc}") from exc
 
     async def find(self, labels: Mapping[str, str]) -> Sequence[Found]:
         """Look through all containers' folders."""
-        return await asyncio.to_thread(lambda: list(self._find(labels)))
+        return await in_thread(lambda: list(self._find(labels)))
 
     async def close(self) -> None:
         """Nothing to let go of."""
@@ -176,19 +188,21 @@ class ProcessEngine:
     # --- making a container
 
     def _create(self, spec: ContainerSpec) -> str:
-        folder = self._containers / _checked(spec.name)
+        folder = self._containers / checked(spec.name)
+        container = Container(folder)
         image, files = self._image(spec)
         try:
             if not (folder / "container.json").exists():
                 shutil.rmtree(folder, ignore_errors=True)  # we were killed while we made it
             folder.mkdir(parents=True)
-            places, links = self._furnish(folder, spec, image, files)
+            container.begin(dict(spec.labels), {})
+            places = self._furnish(container, spec, image, files)
             start = {
                 "argv": self._program(spec, image, places),
                 "cwd": places.path(spec.working_dir or image.working_dir) or str(folder / "root"),
                 "env": self._environment(spec, image, places, folder),
             }
-            Container(folder).make(start, dict(spec.labels), links)
+            container.make(start)
         except FileExistsError as exc:
             there = exc.filename2 or exc.filename
             raise EngineError(f"cannot make {spec.name}: {there} exists already") from exc
@@ -207,34 +221,38 @@ class ProcessEngine:
         return found
 
     def _furnish(
-        self, folder: Path, spec: ContainerSpec, image: Image, files: Path | None
-    ) -> tuple[Places, list[str]]:
-        """Fill the container's root folder; where its paths are, and links made outside it."""
-        root = folder / "root"
-        if files is not None and files.is_dir():
-            shutil.copytree(files, root, symlinks=True)
+        self, container: Container, spec: ContainerSpec, image: Image, files: Path | None
+    ) -> Places:
+        """Fill the container's root folder; where its paths are."""
+        root = container.folder / "root"
+        with self._images.held(spec.image):
+            if files is not None and files.is_dir():
+                shutil.copytree(files, root, symlinks=True)
         root.mkdir(exist_ok=True)
         known = {path: str(root / path.lstrip("/")) for path in image.copied}
-        outside: list[str] = []
-        for mount in sorted(spec.mounts, key=lambda each: posixpath.normpath(each.target)):
+        outside: dict[str, str] = {}
+        for mount in sorted(spec.mounts, key=lambda each: normal(each.target)):
             source = self._source(mount)
-            target = posixpath.normpath(mount.target)
+            target = normal(mount.target)
+            if target == "/":
+                raise EngineError(f"{mount.target}: nothing can be mounted over / of the container")
             link = Path(Places({"/": str(root), **known}).path(target) or root)
-            _link(link, source)
             if not link.is_relative_to(root):
-                outside.append(str(link))
+                outside[str(link)] = str(source)
+                container.begin(dict(spec.labels), outside)
+            _link(link, source)
             known[target] = str(source)
-        working_dir = posixpath.normpath(spec.working_dir or image.working_dir)
+        working_dir = normal(spec.working_dir or image.working_dir)
         place = Path(Places({"/": str(root), **known}).path(working_dir) or root)
         place.mkdir(parents=True, exist_ok=True)
         if working_dir != "/":
             known.setdefault(working_dir, str(place))
-        return Places(known), outside
+        return Places(known)
 
     def _source(self, mount: Mount) -> Path:
         """Where something that is mounted is on this host."""
         if mount.kind is MountKind.VOLUME:
-            volume = self._volume(mount.source)
+            volume = self._volumes.path(mount.source)
             volume.mkdir(parents=True, exist_ok=True)
             return volume
         path = Path(mount.source)
@@ -267,7 +285,7 @@ class ProcessEngine:
         if spec.options.gpus is not None and spec.options.gpus.ids:
             own["CUDA_VISIBLE_DEVICES"] = ",".join(spec.options.gpus.ids)
         forced = self._of_sl(spec, folder) if spec.role is Role.SL else {}
-        return {**own, **given, **forced}
+        return {**own, **given, **forced, MARK: str(folder)}
 
     def _of_sl(self, spec: ContainerSpec, folder: Path) -> dict[str, str]:
         """What SLs that share one host must have of their own."""
@@ -282,22 +300,8 @@ class ProcessEngine:
             return own  # the profile says under which address others reach it
         return {**own, "SL_FS_PORT": port, "SL_FS_SERVICE": "", "THIS_NODE_IP": self._address}
 
-    def _volume(self, name: str) -> Path:
-        return self._volumes / _checked(name)
-
     def _container(self, name: str) -> Container:
-        return Container(self._containers / _checked(name))
-
-
-def _checked(name: str) -> str:
-    """A name that can be a folder's.
-
-    Raises:
-        EngineError: it cannot.
-    """
-    if not _NAME.fullmatch(name):
-        raise EngineError(f"{name!r} cannot be the name of a volume or a container")
-    return name
+        return Container(self._containers / checked(name))
 
 
 def _link(link: Path, source: Path) -> None:

@@ -5,13 +5,18 @@ ENTRYPOINT and CMD remembered; for ``RUN pip install`` it is checked that what i
 the interpreter that will run the program; any other RUN is skipped, and the log says so.
 """
 
+import fcntl
 import importlib.metadata
 import importlib.util
 import json
+import os
 import posixpath
 import re
 import shutil
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from hashlib import sha256
@@ -22,6 +27,9 @@ from services.swop.adapters.shim import write
 from services.swop.core.dockerfile import Step, filled, parse, pip_installs, variables
 from services.swop.core.engine import BuildSpec, EngineError
 
+LEFTOVER_SECONDS = 24 * 3600.0
+"""What a build has under way is taken for one of a killed SWOP after this time."""
+_UNDER_WAY = ".build-"
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
@@ -46,7 +54,7 @@ def full_tag(tag: str) -> str:
 
 
 class Images:
-    """The images in a folder.
+    """The images in a folder, which several SWOPs may share; the last build of a tag wins.
 
     Args:
         folder: theirs.
@@ -60,10 +68,27 @@ class Images:
         """Return an image and the folder of its files; None where there is none."""
         place = self._place(tag)
         try:
-            known = json.loads((place / "image.json").read_text())
+            with self._lock(tag, fcntl.LOCK_SH):
+                known = json.loads((place / "image.json").read_text())
         except FileNotFoundError:
             return None
         return Image(**known), place / "files"
+
+    @contextmanager
+    def held(self, tag: str) -> Iterator[None]:
+        """Keep an image as it is while its files are copied."""
+        with self._lock(tag, fcntl.LOCK_SH):
+            yield
+
+    def remove_leftovers(self) -> None:
+        """Remove what SWOPs that were killed while they built left behind. Blocks."""
+        for each in self._folder.glob(f"{_UNDER_WAY}*"):
+            try:
+                old = each.stat().st_mtime < time.time() - LEFTOVER_SECONDS
+            except FileNotFoundError:
+                continue
+            if old:
+                shutil.rmtree(each, ignore_errors=True)
 
     def build(self, spec: BuildSpec, context: Path | None, log: Callable[[str], None]) -> None:
         """Carry out the steps that can be, and keep the result under its tag. Blocks.
@@ -76,24 +101,44 @@ class Images:
         Raises:
             EngineError: a step cannot be done.
         """
-        place = self._place(spec.tag)
-        draft = place.with_name(f"{place.name}.draft")
-        shutil.rmtree(draft, ignore_errors=True)
+        try:
+            with tempfile.TemporaryDirectory(
+                prefix=_UNDER_WAY, dir=self._folder, ignore_cleanup_errors=True
+            ) as work:
+                self._build(spec, context, log, Path(work))
+        except ConfigError as exc:
+            raise EngineError(str(exc)) from exc
+        except (OSError, ValueError) as exc:
+            raise EngineError(f"building {spec.tag}: {exc}") from exc
+
+    def _build(
+        self, spec: BuildSpec, context: Path | None, log: Callable[[str], None], work: Path
+    ) -> None:
+        draft = work / "image"
         build = _Build(
             full_tag(spec.tag), draft / "files", context, dict(spec.build_args), self._refused
         )
-        try:
-            build.root.mkdir(parents=True)
-            for step in parse(spec.dockerfile):
-                log(f"Step {step.line}: {step.instruction} {step.text}")
-                build.do(step, log)
-            write(draft / "image.json", asdict(build.image))
-            shutil.rmtree(place, ignore_errors=True)
+        build.root.mkdir(parents=True)
+        for step in parse(spec.dockerfile):
+            log(f"Step {step.line}: {step.instruction} {step.text}")
+            build.do(step, log)
+        write(draft / "image.json", asdict(build.image))
+        place = self._place(spec.tag)
+        with self._lock(spec.tag, fcntl.LOCK_EX):
+            if place.exists():
+                place.rename(work / "before")
             draft.rename(place)
-        except ConfigError as exc:
-            raise EngineError(str(exc)) from exc
-        except OSError as exc:
-            raise EngineError(f"building {spec.tag}: {exc}") from exc
+
+    @contextmanager
+    def _lock(self, tag: str, how: int) -> Iterator[None]:
+        """Hold an image against others, in this process and elsewhere."""
+        place = self._place(tag)
+        lock = os.open(place.with_name(f"{place.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, how)
+            yield
+        finally:
+            os.close(lock)
 
     def _place(self, tag: str) -> Path:
         name = full_tag(tag)

@@ -37,8 +37,8 @@ def main(folder: Path) -> None:
                 stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
                 preexec_fn=_with_us,
             )  # fmt: skip
-        except OSError as exc:
-            output.write(f"cannot start {start['argv'][0]!r}: {exc.strerror}\n".encode())
+        except (OSError, ValueError) as exc:  # ValueError: a text that no program can be given
+            output.write(f"cannot start {start['argv'][0]!r}: {exc}\n".encode())
             code = CANNOT_START
         else:
             code = _until_end(child.pid)

@@ -1,7 +1,7 @@
 """The work of one peer: what each type of task means for an engine."""
 
-import asyncio
 import logging
+import secrets
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from services.common.task_body import (
 from services.common.task_definition import TaskDefinition
 from services.swop.adapters import content
 from services.swop.adapters.pair_shell import PairShell
+from services.swop.adapters.threads import in_thread
 from services.swop.core import events as ev
 from services.swop.core.engine import (
     LABEL_GROUP,
@@ -43,6 +44,7 @@ from services.swop.core.profile import Profile
 from services.swop.core.refusals import (
     check_task,
     dockerfile_refusals,
+    fill_refusals,
     refusals,
     url_refusals,
 )
@@ -234,17 +236,21 @@ class Work:
         self, command: ev.Start, definition: TaskDefinition, body: MakeSwarmUserContent
     ) -> None:
         tools = self._tools
-        folder = await asyncio.to_thread(content.clean, tools.scratch / f"content-{command.run}")
+        names = [definition.outcome]
+        if body.content_type is ContentType.SWARMCONTENT:
+            names = [f"{definition.outcome}-{node.idx}" for node in tools.profile.nodes]
+        for name in names:
+            labels = await self._engine.volume_labels(name)
+            _refuse(fill_refusals(tools.policy, name, labels))
+        place = tools.scratch / f"content-{command.run}-{secrets.token_hex(4)}"
+        folder = await in_thread(lambda: content.clean(place))
         try:
             await content.make_content(folder, body.steps, content.Limits(), self._url_refused)
-            names = [definition.outcome]
-            if body.content_type is ContentType.SWARMCONTENT:
-                names = [f"{definition.outcome}-{node.idx}" for node in tools.profile.nodes]
             for name in names:
                 await self._engine.make_volume(name, self._made_by(definition))
                 await self._engine.put_files(name, folder)
         finally:
-            await asyncio.to_thread(content.remove, folder)
+            await in_thread(lambda: content.remove(folder))
 
     def _url_refused(self, url: str) -> str | None:
         if not urlsplit(url).hostname:

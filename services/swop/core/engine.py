@@ -195,6 +195,10 @@ class Engine(Protocol):
         """Say whether this volume is here."""
         ...
 
+    async def volume_labels(self, name: str) -> Mapping[str, str] | None:
+        """Return the labels with which a volume was made; None where there is no such volume."""
+        ...
+
     async def put_files(self, volume: str, folder: Path) -> None:
         """Copy what a folder holds into a volume, over what it holds there already."""
         ...

@@ -9,6 +9,8 @@ from services.common.task_api import LONGEST_TEXT, TaskPeerState
 
 LOST = "SWOP lost"
 """Description that the contract gives to peers of a SWOP whose heartbeats stopped."""
+BEGINNING = 70
+"""Characters of the beginning of a text that is too long for the ledger."""
 _REASON = re.compile(r"Exiting SL\. Reason: (.*)")
 _OUTSIDE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
@@ -16,11 +18,16 @@ _OUTSIDE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 def short(text: str) -> str:
     """One line of at most 160 characters (HPE's limit; more would be refused).
 
+    Of a longer text the middle is left out: what failed stands at its beginning, and why, or what
+    to do about it, at its end.
+
     Args:
         text: anything; control characters and line ends become spaces.
     """
-    line = _OUTSIDE.sub(" ", text).strip()
-    return line if len(line) <= LONGEST_TEXT else line[: LONGEST_TEXT - 3] + "..."
+    line = _OUTSIDE.sub(" ", text.encode(errors="replace").decode()).strip()
+    if len(line) <= LONGEST_TEXT:
+        return line
+    return f"{line[:BEGINNING]}...{line[BEGINNING + 3 - LONGEST_TEXT :]}"
 
 
 @dataclass(frozen=True, slots=True)

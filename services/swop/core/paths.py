@@ -12,6 +12,15 @@ PYTHONS = frozenset(
 )  # fmt: skip
 
 
+def normal(path: str) -> str:
+    """An absolute path without ``.``, ``..`` and doubled slashes.
+
+    POSIX lets two slashes at the beginning mean something else, so `normpath` keeps them; joined to
+    a folder such a path would lead out of it.
+    """
+    return "/" + posixpath.normpath(path).lstrip("/")
+
+
 class Places:
     """Where on the host the folders of a container are.
 
@@ -20,14 +29,14 @@ class Places:
     """
 
     def __init__(self, places: Mapping[str, str]) -> None:
-        cleaned = {posixpath.normpath(target): source for target, source in places.items()}
+        cleaned = {normal(target): source for target, source in places.items()}
         self._places = sorted(cleaned.items(), key=lambda each: len(each[0]), reverse=True)
         names = "|".join(re.escape(target) for target, _ in self._places)
         self._inside = re.compile(rf"(?<![\w./~-])(?:{names})(?![\w.-])") if names else None
 
     def path(self, inside: str) -> str | None:
         """Where a path of the container is on the host; None: in none of the folders."""
-        path = posixpath.normpath(inside)
+        path = normal(inside)
         for target, source in self._places:
             if path == target:
                 return source

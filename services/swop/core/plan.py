@@ -34,7 +34,10 @@ FS_PORT = 30305
 """Port of the SL's file server in its container."""
 FOREVER = str(30 * 24 * 3600)
 """Seconds that an SL waits for a program that will never come, until SWOP stops it."""
-LONGEST_PART = 60
+LONGEST_PART = 64
+LONGEST_GROUP, LONGEST_STEM = 24, 38
+"""Characters of a container's name before role, index and uid: with them it has at most 63, so that
+Docker's DNS finds an SL by it."""
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
@@ -122,7 +125,7 @@ def plan_pair(
         LABEL_GROUP: profile.groupname, LABEL_SWOP: around.swop, LABEL_TASK: task.name,
         LABEL_RUN: run, LABEL_IDX: str(node.idx), LABEL_PEER: peer,
     }  # fmt: skip
-    stem = f"{_part(profile.groupname)}-{_part(task.name)}"
+    stem = f"{prefix_of(profile)}{_part(task.name)}"[:LONGEST_STEM]
     sl_name, ml_name = f"{stem}-s-{node.idx}-{peer[:16]}", f"{stem}-u-{node.idx}-{peer[:16]}"
     network = None if profile.network == DEFAULT_NETWORK else profile.network
     sl = ContainerSpec(
@@ -139,6 +142,11 @@ def plan_pair(
         labels={**dict(node.usrlabels), **labels, LABEL_ROLE: Role.ML}, options=node.usroptions,
     )  # fmt: skip
     return PairPlan(sl, ml, pair.volume)
+
+
+def prefix_of(profile: Profile) -> str:
+    """Return how the names of a group's containers begin."""
+    return f"{_part(profile.groupname)[:LONGEST_GROUP]}-"
 
 
 class _Pair:

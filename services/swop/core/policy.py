@@ -60,6 +60,8 @@ class Policy:
     privatedata) needs no permission."""
     volumes: tuple[str, ...] = ("*",)
     """Named volumes that tasks mount, fill and build from."""
+    overwrite: tuple[str, ...] = ()
+    """Named volumes that MAKE_SWARM_USER_CONTENT may fill although no task made them."""
     builds: bool = True
     downloads: tuple[str, ...] = ("https://*",)
     """URLs that the SWOP itself fetches for tasks."""

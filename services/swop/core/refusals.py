@@ -1,6 +1,6 @@
 """Holds tasks and containers against the policy."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import assert_never
 from urllib.parse import unquote, urlsplit
@@ -16,7 +16,13 @@ from services.common.task_body import (
 )
 from services.common.task_definition import TaskDefinition
 from services.swop.core.dockerfile_images import images_of
-from services.swop.core.engine import ContainerSpec, MountKind, Role
+from services.swop.core.engine import (
+    LABEL_SWOP,
+    LABEL_TASK,
+    ContainerSpec,
+    MountKind,
+    Role,
+)
 from services.swop.core.host_paths import gives_power, is_below, is_listed, overlap
 from services.swop.core.policy import Policy
 from services.swop.core.profile import Profile
@@ -84,6 +90,20 @@ def dockerfile_refusals(policy: Policy, dockerfile: str, field: str) -> list[str
     return [line for name in images_of(dockerfile) for line in _image(policy, name, field)]
 
 
+def fill_refusals(policy: Policy, name: str, labels: Mapping[str, str] | None) -> list[str]:
+    """Say why MAKE_SWARM_USER_CONTENT must not write into this volume.
+
+    Args:
+        policy: what is allowed.
+        name: the volume's.
+        labels: with which it was made; None: it is not there yet.
+    """
+    if labels is None or labels.keys() >= {LABEL_SWOP, LABEL_TASK} or _fits(name, policy.overwrite):
+        return []
+    ask = f"Outcome would overwrite the volume {_short(name)}, which no task made"
+    return [_needs(ask, "overwrite")]
+
+
 def url_refusals(policy: Policy, url: str, field: str) -> list[str]:
     """Say why the SWOP must not fetch this URL; hold each redirect against it, too."""
     if any(_url_fits(url, pattern) for pattern in policy.downloads):
@@ -104,7 +124,7 @@ def _run(policy: Policy, profile: Profile, body: RunSwarm, *, isolated: bool) ->
         refused = policy.process.environment_refused
         yield from _variables(names, refused, "process.environment_refused")
         program = body.entrypoint_words()[0]
-        if not _fits(program, policy.process.entrypoints):
+        if ".." in program.split("/") or not _fits(program, policy.process.entrypoints):
             ask = f"Entrypoint would start {_short(program)} on this host, without a container"
             yield _needs(ask, "process.entrypoints")
 
@@ -118,7 +138,7 @@ def _build(
 ) -> Iterator[str]:
     if not policy.builds:
         yield _needs("TaskType MAKE_USER_CONTAINER builds an image", "builds")
-    if _tagged(outcome) in {_tagged(image) for image in own_images}:
+    if _full(outcome) in {_full(image) for image in own_images}:
         yield f"Outcome would replace {_short(outcome)}, which this SWOP itself runs; {_NOBODY}"
     yield from _image(policy, outcome, "Outcome")
     if body.build_context is not None:
@@ -141,7 +161,9 @@ def _content(
 
 def _pull(policy: Policy, body: PullImage) -> Iterator[str]:
     yield from _image(policy, body.image(), "OrgAndReg, RepoName and Tag")
-    if isinstance(body.auth, AuthFile) and not is_below(body.auth.path, policy.auth_files):
+    if isinstance(body.auth, AuthFile) and (
+        ".." in body.auth.path.split("/") or not is_below(body.auth.path, policy.auth_files)
+    ):
         yield _needs(f"Auth would read {_short(body.auth.path)} of the SWOP", "auth_files")
 
 
@@ -247,6 +269,18 @@ def _fits(value: str, patterns: Iterable[str]) -> bool:
 def _tagged(image: str) -> str:
     last = image.rpartition("/")[2]
     return image if ":" in last or "@" in last else f"{image}:latest"
+
+
+def _full(image: str) -> str:
+    """The name under which Docker keeps an image, whichever way somebody writes it."""
+    registry, slash, rest = image.partition("/")
+    if not slash or not ("." in registry or ":" in registry or registry == "localhost"):
+        registry, rest = "docker.io", image
+    if registry == "index.docker.io":
+        registry = "docker.io"
+    if registry == "docker.io":
+        rest = rest.removeprefix("library/")
+    return _tagged(f"{registry}/{rest}")
 
 
 def _url_fits(url: str, pattern: str) -> bool:

@@ -4,6 +4,9 @@
     ml_program.py crash         fail with a traceback before any session
     ml_program.py copy FILE     copy a file to copy.txt, without a session
     ml_program.py loopback      end well without a session
+    ml_program.py flood MIB     print that much, then fail
+    ml_program.py wait FILE N   end with exit code N once a file is there
+    ml_program.py stubborn      never end, not even when told to
     ml_program.py idle          never open a session, never end; leaves a grandchild behind
 
 Environment: MIN_PEERS, CONTRACT, NODE; GATE: a file in the working directory; where it is set, the
@@ -13,6 +16,7 @@ second batch waits until it is there.
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -77,6 +81,19 @@ def main() -> None:
         raise ValueError("there is no data in /nowhere")
     elif mode == "copy":
         shutil.copyfile(sys.argv[2], "copy.txt")
+    elif mode == "flood":
+        for _ in range(int(sys.argv[2])):
+            print("x" * (1024 * 1024 - 1))
+        print("the end", end="")
+        sys.exit(3)
+    elif mode == "wait":
+        while not Path(sys.argv[2]).exists():
+            time.sleep(0.02)
+        sys.exit(int(sys.argv[3]))
+    elif mode == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        Path("stubborn").touch()
+        time.sleep(1000)
     elif mode == "idle":
         child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
         Path(f"grandchild-{os.environ['NODE']}.txt").write_text(str(child.pid))

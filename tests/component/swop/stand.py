@@ -42,6 +42,7 @@ class Swop:
         self.usr = self.folder / "usr"
         self.usr.mkdir(parents=True)
         self.stand, self.name = stand, name
+        self.group = settings.pop("GROUP", name)
         (self.usr / "policy.yaml").write_text(policy)
         (self.usr / "swop_profile.yaml").write_text(self._profile(nodes))
         self.settings = {
@@ -57,7 +58,7 @@ class Swop:
         """One pair for each node, in the documented form."""
         files = self.stand.standing.pki.files(NodeKind.SL, self.name)
         lines = [
-            f"groupname: {self.name}", f"taskrunner: {self.stand.runner}", "policyuri: null",
+            f"groupname: {self.group}", f"taskrunner: {self.stand.runner}", "policyuri: null",
             "resourcemgr: {mgrtype: DOCKER, accessinfo: {accesstype: FROMENV}}",
             "network: default", "apisrv: {locator: {host: null, port: null, service: null}}",
             "envvars: [SL_WAIT_FOR_FULL_QUORUM_SECONDS: 1]", "nodes:",
