@@ -7,8 +7,10 @@ from pathlib import Path
 
 from compose.socket_proxy.refusal import Refused
 
-_TOO_MUCH = ("/", "/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/root/.ssh", "/run", "/sbin",
-             "/sys", "/usr", "/var", "/var/lib", "/var/lib/docker", "/var/run")  # fmt: skip
+_TOO_MUCH = (
+    *("/", "/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/root", "/root/.ssh", "/run"),
+    *("/sbin", "/sys", "/usr", "/var", "/var/lib", "/var/lib/docker", "/var/run"),
+)
 
 
 class Roots:

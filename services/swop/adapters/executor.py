@@ -17,6 +17,8 @@ log = logging.getLogger("swarm.swop")
 
 PAUSE_SECONDS = 2.0
 """Between two tries of something that may work later."""
+LONGEST_PAUSE = 30.0
+"""What an SN refuses again and again stays on the ledger each time: so ever more seldom."""
 ENGINE_TRIES = 5
 """How often removing containers is tried before they are left to the next start."""
 
@@ -92,6 +94,7 @@ class Executor:
         if isinstance(command, ev.Enrol):
             log.info("SWOPExecutor: ENROLL TO Task : %s , opId : %d - Begins",
                      command.task, command.run)  # fmt: skip
+        pause = PAUSE_SECONDS
         while True:
             try:
                 await self._call(command)
@@ -108,7 +111,8 @@ class Executor:
                 log.warning("%s is not done: %s", type(command).__name__, exc)
             else:
                 break
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
         self._tell(command)
         self._emit(ev.Done(command))
 

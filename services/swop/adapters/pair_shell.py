@@ -50,7 +50,9 @@ class PairShell:
             existing: containers that a SWOP before us made for this peer.
             fresh: whether it may be started where nothing is there to go on with.
         """
-        pair = on.Pair()
+        programs = [each for each in existing if each.labels[LABEL_ROLE] == Role.ML]
+        over = any(each.state is ContainerState.EXITED for each in programs)
+        pair = on.Pair(found_over=over)
         self._names = {Role.SL: plan.sl.name, Role.ML: plan.ml.name}
         try:
             await _to_its_end(self._begin(plan, existing, fresh=fresh))

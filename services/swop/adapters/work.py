@@ -19,6 +19,7 @@ from services.common.task_body import (
     PullImage,
     RunSwarm,
 )
+from services.common.task_checks import is_image
 from services.common.task_definition import TaskDefinition
 from services.swop.adapters import content
 from services.swop.adapters.pair_shell import PairShell
@@ -145,6 +146,11 @@ class Work:
     ) -> Outcome:
         tools = self._tools
         node = tools.profile.nodes[peer.position]
+        if not is_image(image):
+            made = f"its outcome {image[:60]!r} is no image"
+            raise EngineError(
+                f"Prereq {definition.prereq[:40]}: {made}. Name the task that builds or pulls it"
+            )
         existing = await self._engine.find(tools.labels(command.run, peer.uid))
         volumes = await self._volumes(node, definition)
         plan = plan_pair(

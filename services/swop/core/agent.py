@@ -77,6 +77,8 @@ class Agent:
         self._listening = False
         self._under_way: set[ev.Command] = set()
         self._cursor = ""
+        self._dropped = 0
+        """The last run that we saw reset: an SN that is behind must not bring it back."""
         self._declined = "none"
         """Cursor of the view in which the contract did not want us; a change may change that."""
 
@@ -114,7 +116,7 @@ class Agent:
         self._listening = mine is not None and mine.listening and mine.nodes == self.nodes
         if mine is None or not mine.enrolled or not mine.peers or view.type is None:
             return
-        if self.job is None and view.state is not RunnerState.IDLE:
+        if self.job is None and view.state is not RunnerState.IDLE and view.run > self._dropped:
             self.job = _adopted(view, view.type, mine)
 
     def _done(self, command: ev.Command) -> None:
@@ -127,8 +129,8 @@ class Agent:
 
     def _done_for(self, job: Job, command: _OfJob) -> None:
         match command:
-            case ev.Drop():
-                self.job = None
+            case ev.Drop(run):
+                self.job, self._dropped = None, run
             case ev.Enrol(_, _, peers):
                 if job.enrolled and job.type is not TaskType.RUN_SWARM and job.failed():
                     _forget(job, self.me)  # the same peer, ourselves, is to try again
@@ -179,7 +181,9 @@ class Agent:
 
     def _may_enrol(self, view: TaskRunnerView) -> bool:
         """Whether the contract would let us in; asking in vain would stay on the ledger."""
-        if view.state not in _OPEN or (view.type is TaskType.RUN_SWARM and not self.nodes):
+        if view.run <= self._dropped or view.state not in _OPEN:
+            return False
+        if view.type is TaskType.RUN_SWARM and not self.nodes:
             return False
         if self.me in view.targets:
             return True

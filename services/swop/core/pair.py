@@ -19,6 +19,8 @@ ML_SECONDS = 10.0
 STOP_SECONDS = 10.0
 """How long a container that is told to end may take."""
 
+STOPPED = (-15, -9, 128 + 15, 128 + 9)
+"""Exit codes of what was told to end, or killed."""
 TRAINED = "training complete"
 NO_SESSION = "no swarm session"
 
@@ -106,9 +108,18 @@ class Phase(Enum):
 
 
 class Pair:
-    """The decisions about one pair; `handle` takes an event and returns what to do."""
+    """The decisions about one pair; `handle` takes an event and returns what to do.
 
-    def __init__(self) -> None:
+    Args:
+        found_over: whether its ML program had ended when a SWOP that was started again found it.
+            Then the SWOP before it may have stopped the SL, and an SL that was stopped is no
+            failure of its own.
+    """
+
+    def __init__(self, *, found_over: bool = False) -> None:
+        self._found_over = found_over
+        self._stopped: Outcome | None = None
+        """What to say of an SL of which it is not clear who stopped it."""
         self.phase = Phase.STARTING
         self._ended: set[Role] = set()
         self._asked = False
@@ -159,6 +170,8 @@ class Pair:
         if event.role is Role.ML:
             if self._failure is None or self._is_ml_to_blame:
                 self._failure = of_ml(event.code, event.lines)
+        elif self._found_over and event.code in STOPPED:
+            self._stopped = of_sl(event.code, event.lines)
         elif self._failure is None and self._had_session is not False:  # else we stopped it
             self._failure = of_sl(event.code, event.lines)
             self._is_ml_to_blame = blames_ml(event.lines)
@@ -172,5 +185,8 @@ class Pair:
         if len(self._ended) < len(Role) or unclear:
             return []
         self.phase = Phase.OVER
-        said = TRAINED if self._had_session else NO_SESSION
-        return [Finish(self._failure or Outcome.complete(said))]
+        if self._failure is not None:
+            return [Finish(self._failure)]
+        if not self._had_session:
+            return [Finish(Outcome.complete(NO_SESSION))]
+        return [Finish(self._stopped or Outcome.complete(TRAINED))]

@@ -230,7 +230,7 @@ def test_the_key_stays_the_same_and_is_private(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "folder", ["/", "/etc", "/var/lib/docker", "relative", "/nothing/here", "//"]
+    "folder", ["/", "/etc", "/root", "/var/lib/docker", "relative", "/nothing/here", "//"]
 )
 def test_roots_that_give_the_host_away(folder: str):
     with pytest.raises(ValueError, match="--root"):

@@ -73,32 +73,41 @@ def train(syncs):
     Path(f"model-{os.environ['NODE']}.txt").write_text(str(float(model.arrays["weight"][0])))
 
 
-def main() -> None:
-    mode = sys.argv[1]
-    if mode == "train":
-        train(int(sys.argv[2]))
-    elif mode == "crash":
-        raise ValueError("there is no data in /nowhere")
-    elif mode == "copy":
-        shutil.copyfile(sys.argv[2], "copy.txt")
-    elif mode == "flood":
-        for _ in range(int(sys.argv[2])):
-            print("x" * (1024 * 1024 - 1))
-        print("the end", end="")
-        sys.exit(3)
-    elif mode == "wait":
-        while not Path(sys.argv[2]).exists():
-            time.sleep(0.02)
-        sys.exit(int(sys.argv[3]))
-    elif mode == "stubborn":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        Path("stubborn").touch()
-        time.sleep(1000)
-    elif mode == "idle":
-        child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
-        Path(f"grandchild-{os.environ['NODE']}.txt").write_text(str(child.pid))
-        time.sleep(1000)
+def crash():
+    raise ValueError("there is no data in /nowhere")
+
+
+def flood(mebibytes):
+    for _ in range(int(mebibytes)):
+        sys.stdout.write("x" * (1024 * 1024 - 1) + "\n")
+    sys.stdout.write("the end")
+    sys.exit(3)
+
+
+def wait(path, code):
+    while not Path(path).exists():
+        time.sleep(0.02)
+    sys.exit(int(code))
+
+
+def stubborn():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    Path("stubborn").touch()
+    time.sleep(1000)
+
+
+def idle():
+    child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    Path(f"grandchild-{os.environ['NODE']}.txt").write_text(str(child.pid))
+    time.sleep(1000)
+
+
+MODES = {
+    "train": lambda syncs: train(int(syncs)), "crash": crash, "flood": flood, "wait": wait,
+    "copy": lambda path: shutil.copyfile(path, "copy.txt"), "loopback": lambda: None,
+    "stubborn": stubborn, "idle": idle,
+}  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    MODES[sys.argv[1]](*sys.argv[2:])

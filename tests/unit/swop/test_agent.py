@@ -277,3 +277,16 @@ def test_whatever_comes_it_repeats_nothing_under_way(data):
                 assert one.job is not None
                 assert each.run == one.job.run
                 assert not any(isinstance(other, ev.Drop) for other in under_way)
+
+
+def test_a_run_that_was_reset_is_not_brought_back_by_an_sn_that_is_behind():
+    seen = Seen(agent()).ready()
+    [enrol] = seen.see(view(ASSIGNED, mine()))
+    seen.done(enrol)
+    [drop] = seen.see(view(IDLE, mine()))
+    assert drop == ev.Drop(1)
+    assert seen.done(drop) == []
+    assert seen.see(view(RUNNING, mine(p1=(ACTIVE, ""), p2=(ACTIVE, "")))) == []
+    assert seen.see(view(ASSIGNED, mine())) == []
+    [enrol] = seen.see(view(ASSIGNED, mine(), run=2))
+    assert enrol == ev.Enrol(2, "t", (uid(3), uid(4)))

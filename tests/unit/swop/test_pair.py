@@ -126,8 +126,40 @@ def test_descriptions_fit_on_the_ledger():
         assert len(found.description) == LONGEST_TEXT
     assert of_ml(1, ["a" * 150, "ValueError: b"]).description.endswith(": ValueError: b")
     assert short("a\nb\t\x1b[0m\u2028c") == "a b [0m c"
+    assert short("x\ud800") == "x?", "half a character cannot be sent"
+
+
+def test_of_a_long_text_beginning_and_end_reach_the_ledger():
+    text = "volume " + "\u3042" * 160 + " is missing: run the task that makes it"
+    assert len(short(text)) == 160
+    assert short(text).startswith("volume \u3042")
+    assert short(text).endswith("\u3042 is missing: run the task that makes it")
+    assert len(short(text).encode()) <= 640
 
 
 def test_an_sl_without_a_reason_tells_its_last_line():
     assert of_sl(1, ["a", "b", " "]).description == "SL exited with code 1: b"
     assert of_sl(1, []).description == "SL exited with code 1: its log is empty"
+
+
+@pytest.mark.parametrize("order", list(permutations(range(2))), ids=["sl-first", "ml-first"])
+@pytest.mark.parametrize(
+    ("ml", "had", "said"),
+    [
+        (ended(Role.ML, 3, "x"), None, "ML exited with code 3: x"),
+        (ended(Role.ML), False, "no swarm session"),
+        (ended(Role.ML), True, "SL was killed by SIGTERM (exit code -15): its log is empty"),
+    ],
+    ids=["failed", "no-session", "session"],
+)
+def test_found_over_an_sl_that_was_stopped_is_not_to_blame(order, ml, had, said):
+    """The SWOP before us may have stopped it; which of the two ended first, nobody knows."""
+    pair = on.Pair(found_over=True)
+    both = (ended(Role.SL, -15), ml)
+    events = [on.Started(), *(both[at] for at in order)]
+    commands = [command for event in events for command in pair.handle(event)]
+    if had is not None:
+        assert on.AskSession() in commands
+        commands = pair.handle(on.SessionKnown(had))
+    [finish] = [each for each in commands if isinstance(each, on.Finish)]
+    assert finish.outcome.description == said

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.common.errors import ConfigError
@@ -317,6 +317,7 @@ def test_the_key_is_on_the_ledger_however_long_the_value():
     assert len("refused by the policy: " + sentence) <= 160
 
 
+@settings(deadline=None)
 @given(PATHS)
 def test_no_spelling_of_a_path_hides_its_power(path):
     real = Path(path)
@@ -329,6 +330,7 @@ def test_no_spelling_of_a_path_hides_its_power(path):
     assert overlap(path, "/") is True
 
 
+@settings(deadline=None)
 @given(PATHS)
 def test_whatever_a_task_binds_lies_below_a_root(source):
     policy = replace(DEFAULT_POLICY, binds=("/a/*",))

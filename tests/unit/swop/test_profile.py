@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.common.errors import ConfigError
@@ -314,6 +314,7 @@ def test_many_unknown_keys_do_not_hide_what_is_wrong():
     assert len([line for line in warnings if "zzz: nobody" in line]) == 100
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=" \n-:[]{}~'\"#0adx", max_size=40), st.integers(0, len(FULL)))
 def test_any_profile_is_read_or_refused(junk, at):
     try:
