@@ -3,7 +3,9 @@
 import base64
 import io
 import json
+import sys
 import tarfile
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -66,8 +68,18 @@ def test_no_helper_program_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.fixture
+def deep_stack() -> Iterator[None]:
+    """As where py-evm was imported: Python's own JSON parser would end the process."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(100_000)
+    yield
+    sys.setrecursionlimit(before)
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{", "[" * 100_000, " " * ((1 << 20) + 1) + "{}"],
                          ids=["empty", "list", "open", "deep", "long"])  # fmt: skip
+@pytest.mark.usefixtures("deep_stack")
 def test_files_that_are_no_config(tmp_path: Path, content: str):
     with pytest.raises(EngineError, match="Auth file"):
         auth_config(PullSpec("a:1", auth_file=_config(tmp_path, content)))
