@@ -26,7 +26,7 @@ def loads(text: bytes | str, where: str) -> Json:
     """
     try:
         decoded = text if isinstance(text, str) else text.decode("utf-8")
-        if is_too_deep(decoded.encode()):
+        if is_too_deep(decoded.encode("utf-8")):
             raise malformed(f"{where} is nested too deep")
         value = json.loads(decoded, object_pairs_hook=_once, parse_constant=_no_constant)
         dumps(value).encode("utf-8")  # fails where half of a surrogate pair is hidden in an escape

@@ -12,7 +12,7 @@ class SwopSettings(NodeSettings):
     """Settings of a SWOP (HPE User Guide; run-swop)."""
 
     usr_dir: Path = Path("/platform/swarm/usr")
-    """Folder of the profile; logs of containers go below it."""
+    """Folder of the profile; logs of containers go below it, the newest 1000 of each group."""
     swop_profile: str = "swop_profile.yaml"
     """Name of the profile's file in USR_DIR."""
 

@@ -1,9 +1,12 @@
 """Named volumes of the process engine: folders, and their labels beside them."""
 
+import fcntl
 import json
+import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from services.swop.adapters.shim import write
@@ -68,9 +71,21 @@ class Volumes:
         if not self.path(name).is_dir():
             raise EngineError(f"volume {name} is missing on this host")
         try:
-            _copy(folder, self.path(name))
+            with self._lock(name):
+                _copy(folder, self.path(name))
         except OSError as exc:
             raise EngineError(f"cannot fill volume {name}: {exc}") from exc
+
+    @contextmanager
+    def _lock(self, name: str) -> Iterator[None]:
+        """Only one SWOP at a time fills a volume."""
+        self._record(name).parent.mkdir(exist_ok=True)
+        lock = os.open(self._record(name).with_name("lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
 
     def _record(self, name: str) -> Path:
         return self._labels / name / "volume.json"

@@ -199,11 +199,16 @@ class Work:
                 continue
             taken[name] = f"{name}-{node.idx}"
             if not await self._engine.has_volume(taken[name]):
-                raise EngineError(f"neither volume {name} nor {taken[name]} is on this host")
+                raise EngineError(
+                    f"neither volume {name} nor {taken[name]} is on this host: run the task that "
+                    "makes it first"
+                )
         private = node.privatedata
         named = private is not None and private.mtype is MountType.VOLUME
         if private is not None and named and not await self._engine.has_volume(private.src):
-            raise EngineError(f"volume {private.src} (privatedata) is missing on this host")
+            raise EngineError(
+                f"volume {private.src} (privatedata) is missing on this host: make it first"
+            )
         return taken
 
     # --- the other types
@@ -217,7 +222,9 @@ class Work:
             )
             _refuse(dockerfile_refusals(tools.policy, dockerfile, url))
         if body.build_context is not None and not await self._engine.has_volume(body.build_context):
-            raise EngineError(f"volume {body.build_context} (BuildContext) is missing on this host")
+            raise EngineError(
+                f"volume {body.build_context} (BuildContext) is missing on this host: make it first"
+            )
         tag = definition.outcome
         if ":" not in tag.rpartition("/")[2]:
             tag += ":latest"

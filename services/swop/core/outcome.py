@@ -9,8 +9,6 @@ from services.common.task_api import LONGEST_TEXT, TaskPeerState
 
 LOST = "SWOP lost"
 """Description that the contract gives to peers of a SWOP whose heartbeats stopped."""
-BEGINNING = 70
-"""Characters of the beginning of a text that is too long for the ledger."""
 _REASON = re.compile(r"Exiting SL\. Reason: (.*)")
 _OUTSIDE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
@@ -25,9 +23,15 @@ def short(text: str) -> str:
         text: anything; control characters and line ends become spaces.
     """
     line = _OUTSIDE.sub(" ", text.encode(errors="replace").decode()).strip()
-    if len(line) <= LONGEST_TEXT:
+    return _fitted(line, LONGEST_TEXT)
+
+
+def _fitted(line: str, room: int) -> str:
+    """A line of at most so many characters, with its beginning and its end."""
+    if len(line) <= room:
         return line
-    return f"{line[:BEGINNING]}...{line[BEGINNING + 3 - LONGEST_TEXT :]}"
+    beginning = room * 7 // 16
+    return f"{line[:beginning]}...{line[beginning + 3 - room :]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ def of_ml(code: int, lines: Sequence[str]) -> Outcome:
             continue
         longer = f"{line} | {end}" if end else line
         if len(longer) > room:
-            end = end or line[:room]
+            end = end or _fitted(line, room)
             break
         end = longer
     return Outcome.error(f"{said}: {end}" if end else said)

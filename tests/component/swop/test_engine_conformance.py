@@ -187,6 +187,17 @@ async def test_a_volume_is_made_and_shared(stage: Stage):
     assert (code, lines) == (0, ["hello"])
 
 
+async def test_a_volume_says_who_made_it(stage: Stage):
+    name = f"{stage.mark}-v"
+    assert await stage.engine.volume_labels(name) is None
+    await stage.engine.make_volume(name, stage.labels)
+    await stage.engine.make_volume(name, {**stage.labels, "swarm.task": "later"})
+    labels = await stage.engine.volume_labels(name)
+    assert labels is not None
+    assert stage.labels.items() <= labels.items()
+    assert "swarm.task" not in labels, "one that exists stays as it is"
+
+
 async def test_files_into_a_volume(stage: Stage, tmp_path: Path):
     folder = tmp_path / "content"
     (folder / "deep").mkdir(parents=True)
