@@ -5,6 +5,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from compose.flow_plan import SWCI
 from compose.plan import Kind, Layout
 from compose.processes import Node, how_it_ended, last_lines
 from compose.run_folder import shown
@@ -186,8 +187,8 @@ def describe(result: Result, layout: Layout) -> list[str]:
     """The last words of a run, line by line."""
     lines: list[str] = []
     for name, what in result.failures.items():
-        if _follows(name, result.failures):
-            continue
+        if name == SWCI or _follows(name, result.failures):
+            continue  # all that SWCI printed was told meanwhile
         lines.append(f"--- {name}: {what}. The end of {shown(layout.log(name))}:")
         lines.extend(f"    {line}" for line in last_lines(layout.log(name), LOG_LINES))
     if not result.same_model:

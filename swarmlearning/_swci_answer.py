@@ -5,10 +5,14 @@ The rules are those of HPE's client (``compat``: web mode protocol), so that any
 
 import json
 
+from swarmlearning.wire.nesting import is_too_deep
+
 ERROR = "ERROR "
 """How the element of an answer starts that says why a command failed; the blank counts."""
 NO_OUTPUT = "ERROR : Command did not produce output"
 NO_ANSWER = "ERROR : Exception occurred during POST request"
+DEEPEST = 32
+"""Levels of an answer; those of a SWCI have few."""
 COLUMNS = (
     "NodeType", "HostIP", "Port", "ContainerName", "UUID", "ParentUUID", "i-am-alive",
 )  # fmt: skip
@@ -25,9 +29,11 @@ def read_answer(body: bytes) -> list[str]:
     Raises:
         CommandError: the command failed, or this is no answer.
     """
+    if is_too_deep(body, DEEPEST):
+        raise CommandError(f"{NO_ANSWER}: the answer is nested too deep")
     try:
         told = json.loads(body)
-    except (ValueError, RecursionError) as exc:
+    except ValueError as exc:
         raise CommandError(f"{NO_ANSWER}: the answer is not JSON") from exc
     if not told:
         raise CommandError(NO_OUTPUT)

@@ -12,6 +12,7 @@ from uuid import uuid4
 from services.common.ids import NodeId, NodeKind
 from services.common.license_api import Feature
 from services.common.license_client import held_license
+from services.common.presence import VERSION
 from services.common.rest import listen
 from services.common.sn_client import SnClient
 from services.common.tls import expiry_notice, load_identity
@@ -23,7 +24,7 @@ from services.sl.adapters.members import Members
 from services.sl.adapters.own_methods import load_methods
 from services.sl.adapters.peers import Peers
 from services.sl.adapters.store import Store
-from services.sl.node import VERSION, Node
+from services.sl.node import Node
 from services.sl.participation import Tools
 from services.sl.settings import SlSettings
 

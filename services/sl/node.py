@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import logging
 import socket
-from pathlib import Path
 
 from services.common import logs
 from services.common import sn_api as api
 from services.common.errors import MlError, NotFoundError, ProtocolError, SwarmError
 from services.common.ids import NodeId, NodeKind
+from services.common.presence import Presence
 from services.common.process import until_cancelled
 from services.sl.adapters.bridge import Bridge
 from services.sl.adapters.ml import MlSession
@@ -19,7 +19,6 @@ from swarmlearning.wire import messages as wire
 
 log = logging.getLogger("swarm.startSL")
 
-VERSION = "0.1.0"
 GOODBYE_SECONDS = 5.0
 REASON_LENGTH = 200
 """Longest reason that goes on the ledger, characters."""
@@ -40,18 +39,20 @@ class Node:
         self._tools, self._bridge = tools, bridge
         self._settings, self._sn = tools.settings, tools.sn
         self._terms: wire.SessionRequest | None = None
-        self._heartbeat_s = 2.0
+        endpoint = tools.settings.endpoint(socket.gethostname())
+        also = f", file server at {endpoint}"
+        self._presence = Presence(self._sn, tools.uid, NodeKind.SL, endpoint, log, also)
 
     async def live(self) -> None:
         """Register, take part in one training, sign off."""
         logs.bind(node=self.uid[:8])
         reason = "stopped"
         try:
-            await self._register()
+            await self._presence.register()
             await self._leave_former_seats()
             try:
                 async with asyncio.TaskGroup() as group:
-                    beats = group.create_task(self._heartbeats())
+                    beats = group.create_task(self._presence.heartbeats())
                     await self._train()
                     beats.cancel()
             except BaseExceptionGroup as errors:
@@ -68,26 +69,6 @@ class Node:
             await until_cancelled(lambda: self._say_goodbye(reason), GOODBYE_SECONDS)
 
     # --- the SN
-
-    async def _register(self) -> None:
-        registration = api.NodeRegistration(
-            kind=NodeKind.SL,
-            endpoint=self._settings.endpoint(socket.gethostname()),
-            container=_container_name(),
-            version=VERSION,
-        )
-        answer = await self._sn.register(self.uid, registration)
-        self._heartbeat_s = answer.heartbeat_s
-        log.info("registered as %s with the SN, file server at %s", self.uid, registration.endpoint)
-
-    async def _heartbeats(self) -> None:
-        while True:
-            await asyncio.sleep(self._heartbeat_s)
-            try:
-                await self._sn.alive(self.uid)
-            except NotFoundError:
-                log.warning("the SN does not know this node any more: registering again")
-                await self._register()
 
     async def _leave_former_seats(self) -> None:
         """Give up what a process before us had under our uid, if it did not end in order.
@@ -218,13 +199,3 @@ def first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _container_name() -> str:
-    """The container's name as the run scripts left it, else the host name (``compat/02``)."""
-    path = Path("/tmp/container_info_file")  # noqa: S108 - the documented place
-    with contextlib.suppress(OSError):
-        lines = path.read_text().splitlines()
-        if lines and lines[0]:
-            return lines[0][:12]
-    return socket.gethostname()

@@ -73,7 +73,7 @@ def _profile(settings: SwopSettings) -> Profile:
         log.warning(warning)
     if profile.apls is not None and profile.apls.port != DEFAULT_APLS_PORT:
         log.info("APLS configured with non-default port : %d", profile.apls.port)
-    log.info("profile %s: group %s, taskrunner %s, %d nodes", path.name, profile.groupname,
+    log.info("profile %s: group %s, taskrunner %s, nodes: %d", path.name, profile.groupname,
              profile.taskrunner, len(profile.nodes))  # fmt: skip
     return profile
 

@@ -2,17 +2,15 @@
 
 import asyncio
 import logging
-import socket
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from uuid import uuid4
 
 from services.common import logs
-from services.common import sn_api as api
 from services.common import task_api as tasks_api
 from services.common.errors import NotFoundError, RemoteError, SwarmError
 from services.common.ids import NodeId, NodeKind
+from services.common.presence import Presence
 from services.common.process import until_cancelled
 from services.common.sn_client import SnClient
 from services.common.task_client import TaskClient
@@ -25,7 +23,6 @@ from services.swop.core.outcome import Outcome
 
 log = logging.getLogger("swarm.swop")
 
-VERSION = "0.1.0"
 WATCH_SECONDS = 30.0
 """Length of one long poll."""
 AWAY_SECONDS = 2.0
@@ -52,25 +49,25 @@ class Node:
     def __init__(self, tools: Tools, sn: SnClient, endpoint: str, on_stop: str) -> None:
         self.uid: NodeId = tools.around.swop
         self._tools, self._sn, self._tasks = tools, sn, TaskClient(sn)
-        self._endpoint, self._on_stop = endpoint, on_stop
+        self._on_stop = on_stop
         self._agent = Agent(self.uid, len(tools.profile.nodes), lambda: NodeId(uuid4().hex))
         self._jobs: Jobs | None = None
-        self._heartbeat_s = 2.0
+        self._presence = Presence(sn, self.uid, NodeKind.SWOP, endpoint, log, endures=True)
         self._events: asyncio.Queue[ev.Event] = asyncio.Queue()
 
     async def live(self) -> None:
         """Register and work until cancelled; the work goes on or ends as SWOP_ON_STOP says."""
         logs.bind(node=self.uid[:8])
-        await self._register()
+        await self._presence.register()
         self._sn.patience = float("inf")
         try:
             async with asyncio.TaskGroup() as group:
                 self._jobs = Jobs(self._tools, group, self._events.put_nowait)
                 executor = Executor(
                     self._tools.runner, self.uid, self._tasks, self._jobs, self._events.put_nowait,
-                    self._register_again, group, self._tools.grace,
+                    self._presence.register_again, group, self._tools.grace,
                 )  # fmt: skip
-                group.create_task(self._heartbeats())
+                group.create_task(self._presence.heartbeats())
                 group.create_task(self._watch())
                 await self._decide(executor.start)
         finally:
@@ -96,33 +93,6 @@ class Node:
             logs.bind(run=f"run {job.run}" if now else "")
 
     # --- the SN
-
-    async def _register(self) -> None:
-        registration = api.NodeRegistration(
-            kind=NodeKind.SWOP, endpoint=self._endpoint, container=_container_name(),
-            version=VERSION,
-        )  # fmt: skip
-        answer = await self._sn.register(self.uid, registration)
-        self._heartbeat_s = answer.heartbeat_s
-        log.info("registered as %s with the SN", self.uid)
-
-    async def _register_again(self) -> None:
-        """Register in mid-life, where an SN that is not well must not end the SWOP."""
-        try:
-            await self._register()
-        except RemoteError as exc:
-            log.warning("not registered: %s", exc)
-
-    async def _heartbeats(self) -> None:
-        while True:
-            await asyncio.sleep(self._heartbeat_s)
-            try:
-                await self._sn.alive(self.uid)
-            except NotFoundError:
-                log.warning("the SN does not know this node any more: registering again")
-                await self._register_again()
-            except RemoteError as exc:
-                log.warning("no heartbeat: %s", exc)
 
     async def _watch(self) -> None:
         cursor = ""
@@ -168,13 +138,3 @@ class Node:
         body = tasks_api.Quit(reason="stopped")
         await self._tasks.swop(self._tools.runner, self.uid, "quit", body)
         await self._sn.leave_network(self.uid, "stopped")
-
-
-def _container_name() -> str:
-    """The container's name as the run scripts left it, else the host name (``compat/02``)."""
-    path = Path("/tmp/container_info_file")  # noqa: S108 - the documented place
-    with suppress(OSError):
-        lines = path.read_text().splitlines()
-        if lines and lines[0]:
-            return lines[0][:12]
-    return socket.gethostname()

@@ -18,7 +18,6 @@ bfloat16, which numpy lacks, is handled as ``uint16`` bit patterns whose dtype i
 """
 
 import json
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -28,14 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swarmlearning.wire.digest import Buffer
+from swarmlearning.wire.nesting import is_too_deep
 
 ALIGNMENT = 64
 """The data section starts at a multiple of this many bytes."""
 
 HEADER_DEPTH = 3
 """Levels of arrays and objects in a header."""
-_TOKEN = re.compile(rb'"(?:[^"\\]+|\\.)*(?:"|\\?\Z)|[][{}]', re.DOTALL)
-"""A string, ended or not, or a bracket."""
 MAX_HEADER = 16 * 1024 * 1024
 """Longest header that is read (bytes); about 125,000 tensors."""
 
@@ -266,7 +264,7 @@ def _json(text: bytes) -> dict[str, Any]:
             raise WireError("the header has a name twice")
         return made
 
-    if _is_too_deep(text):
+    if is_too_deep(text, HEADER_DEPTH):
         raise WireError("the header is nested too deep")
     try:
         header = json.loads(text.decode(), object_pairs_hook=unique)
@@ -275,23 +273,6 @@ def _json(text: bytes) -> dict[str, Any]:
     if not isinstance(header, dict):
         raise WireError("the header is not a JSON object")
     return header
-
-
-def _is_too_deep(text: bytes) -> bool:
-    """Whether JSON is deeper than a header.
-
-    Parsing it could overflow the stack: Python's parser recurses in C, guarded only by a recursion
-    limit that the user's program may have raised.
-    """
-    depth = 0
-    for token in _TOKEN.finditer(text):
-        if token[0] in (b"[", b"{"):
-            depth += 1
-        elif token[0] in (b"]", b"}"):
-            depth -= 1
-        if depth > HEADER_DEPTH:
-            return True
-    return False
 
 
 def _tensors(header: dict[str, Any]) -> list[Tensor]:

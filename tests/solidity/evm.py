@@ -79,8 +79,8 @@ class Evm:
             code=code,
             create_address=address,
         )
-        self._run(message, self._state.computation_class.apply_create_message)
-        return Deployed(self, interface, address)
+        computation = self._run(message, self._state.computation_class.apply_create_message)
+        return Deployed(self, interface, address, computation.get_gas_used())
 
     def code(self, address: bytes) -> bytes:
         """What is deployed at an address."""
@@ -143,12 +143,12 @@ class Evm:
 class Deployed:
     """One deployed contract."""
 
-    def __init__(self, evm: Evm, interface: "_Interface", address: bytes) -> None:
+    def __init__(self, evm: Evm, interface: "_Interface", address: bytes, gas_used: int) -> None:
         self._evm = evm
         self._interface = interface
         self.address = address
-        self.gas_used = 0
-        """Of the last call, without what a transaction costs in itself."""
+        self.gas_used = gas_used
+        """Of the deployment or the last call, without what a transaction costs in itself."""
 
     def call(self, function: str, *arguments: Any, sender: bytes = OWNER) -> list[Event]:
         """Calls a function and returns this contract's events in order.

@@ -22,9 +22,11 @@ def test_artifacts_load(name):
     assert {"constructor", "event", "error", "function"} == {e["type"] for e in artifact.abi}
 
 
-@pytest.mark.parametrize("name", compiling.CONTRACTS)
-def test_the_code_is_short_enough_to_deploy(name):
-    """EIP-170, on what a deployment leaves, not on what the artifact says of itself."""
+TRANSACTION = 15_000_000
+"""Gas that an SN gives one (``services/sn/adapters/outbox.py``)."""
+
+
+def deploy(name):
     evm = Evm()
     tasks = evm.deploy("TaskRegistry", evm.registry.address)
     given = {
@@ -34,7 +36,25 @@ def test_the_code_is_short_enough_to_deploy(name):
         "TrainingContract": (evm.registry.address, evm.nodes.address),
         "TaskRunner": (evm.registry.address, evm.nodes.address, tasks.address),
     }
-    deployed = evm.deploy(name, *given[name])
+    return evm, evm.deploy(name, *given[name])
+
+
+@pytest.mark.parametrize("name", compiling.CONTRACTS)
+def test_a_deployment_fits_into_a_transaction(name):
+    """What docs/external-chain.md says, with what the transaction and its bytes cost (EIP-2028)."""
+    code = bytes.fromhex(contracts.load(name).bytecode.removeprefix("0x"))
+    itself = 53_000 + 16 * len(code)
+    gas = deploy(name)[1].gas_used + itself
+    assert gas < TRANSACTION / 2
+    said = (FOLDER.parent / "docs" / "external-chain.md").read_text()
+    [millions] = re.findall(rf"([0-9.]+) (?:million )?\({name}\)", said)
+    assert gas / 1e6 == pytest.approx(float(millions), abs=0.1)
+
+
+@pytest.mark.parametrize("name", compiling.CONTRACTS)
+def test_the_code_is_short_enough_to_deploy(name):
+    """EIP-170, on what a deployment leaves, not on what the artifact says of itself."""
+    evm, deployed = deploy(name)
     size = len(evm.code(deployed.address))
     artifact = json.loads((FOLDER / "artifacts" / f"{name}.json").read_text())
     assert 1000 < size == artifact["codeSize"] < 24_576

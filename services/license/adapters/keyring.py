@@ -1,6 +1,5 @@
 """The server's own key (its id is that key's) and the issuers that it trusts."""
 
-import os
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -13,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from services.common.errors import ConfigError
+from services.common.whole_file import write_whole
 from services.license.core.license_file import License, key_id, verify
 
 KEY_FILE = "server-key.pem"
@@ -74,13 +74,7 @@ def _make_key(path: Path) -> Ed25519PrivateKey:
     """Make the key; it appears under its name only once it is whole."""
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    part = path.with_suffix(".part")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(pem)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    write_whole(path, pem)
     return key
 
 

@@ -1,7 +1,6 @@
 """The account key of an SN: made once, kept in a file that only its owner may read."""
 
 import logging
-import os
 import secrets
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from services.common.errors import ConfigError
+from services.common.whole_file import write_whole
 
 log = logging.getLogger("swarm.chain")
 
@@ -32,7 +32,7 @@ def account_of(path: Path, *, may_make: bool) -> LocalAccount:
                     f"{path} is missing beside the chain that it signs for: restore it, or empty "
                     "the folder to join the other SNs anew"
                 )
-            _write_key(path, secrets.token_bytes(KEY_BYTES))
+            write_whole(path, f"0x{secrets.token_hex(KEY_BYTES)}\n".encode())
         account: LocalAccount = Account.from_key(path.read_text(encoding="ascii").strip())
     except (OSError, ValueError) as exc:
         raise ConfigError(f"cannot use the account key {path}: {exc}") from exc
@@ -60,15 +60,3 @@ def account_from(path: Path) -> LocalAccount:
             "without 0x, and nothing else"
         ) from None
     return account
-
-
-def _write_key(path: Path, key: bytes) -> None:
-    """Write a key file whole or not at all, readable by its owner only."""
-    part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(f"0x{key.hex()}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)

@@ -6,7 +6,6 @@ deploys anything, and tells the other SNs.
 """
 
 import json
-import os
 import secrets
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +16,7 @@ from eth_utils.crypto import keccak
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.common.errors import ConfigError
+from services.common.whole_file import write_whole
 
 MEMORY = "external-chain.json"
 LARGEST = (1 << 64) - 1
@@ -87,21 +87,7 @@ def remember(folder: Path, memory: Memory) -> None:
         ConfigError: it cannot be written.
     """
     path = folder / MEMORY
-    part = path.with_name(f".{path.name}.part")
     try:
-        with part.open("w", encoding="ascii") as file:
-            json.dump(memory.model_dump(), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        _sync(folder)
+        write_whole(path, json.dumps(memory.model_dump(), indent=1).encode(), 0o644)
     except OSError as exc:
         raise ConfigError(f"cannot write {path}: {exc.strerror}") from exc
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, assert_never
 
-from fastapi import Depends, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel
 
 from services.common.errors import (
@@ -16,8 +16,8 @@ from services.common.errors import (
     NotFoundError,
     ProtocolError,
 )
-from services.common.ids import NodeId, NodeKind
-from services.common.rest import Crowd, caller
+from services.common.ids import ContractNameField, NodeId, NodeKind
+from services.common.rest import Crowd, caller, while_there
 from services.common.tls import PeerCertificate
 from services.sn.adapters.admission import Admission
 from services.sn.adapters.entry import Network
@@ -150,6 +150,35 @@ class Sn:
                     assert_never(subject)
         except ChainUnavailableError as unavailable:
             log.warning("refusal not on the ledger: %s", unavailable)
+
+
+def by(who: PeerCertificate, reason: str) -> str:
+    """Who resets something, and why, as the ledger has it."""
+    return f"{who.common_name}: {reason}" if reason else who.common_name
+
+
+def add_events(
+    sn: Sn, routes: APIRouter, watch: Callable[[str, str, float], Awaitable[BaseModel]]
+) -> None:
+    """Add ``GET /{name}/events``, a long poll.
+
+    Args:
+        sn: counts the polls of each certificate.
+        routes: to add it to.
+        watch: answers the state of ``name`` once its cursor is another, or after so many seconds.
+    """
+
+    @routes.get("/{name}/events")
+    async def events(
+        name: ContractNameField,
+        who: Member,
+        request: Request,
+        after: Annotated[str, Query(max_length=100)] = "",
+        wait: Annotated[float, Query(ge=0, allow_inf_nan=False)] = 0.0,
+    ) -> Response:
+        with sn.polls.one_more(who.fingerprint):
+            state = watch(name, after, min(wait, LONGEST_WAIT))
+            return as_json(await while_there(request, state))
 
 
 def as_json(body: BaseModel, status: int = 200) -> Response:

@@ -6,15 +6,14 @@ Every write answers with the contract as it is once the write is applied.
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
 from services.common import sn_api as api
 from services.common.errors import ProtocolError
 from services.common.ids import ContractNameField, NodeId, NodeIdField, NodeKind
-from services.common.rest import while_there
 from services.sn.adapters.trainings import Trainings
-from services.sn.api.access import LONGEST_WAIT, NOBODY, Member, Sn, Who, as_json
+from services.sn.api.access import NOBODY, Member, Sn, Who, add_events, as_json, by
 from services.sn.core.training import Training
 from services.sn.core.views import summary_of
 
@@ -63,8 +62,7 @@ def router(sn: Sn) -> APIRouter:
         training = sn.projection.training(name)
         async with sn.recording(training, NOBODY, who):
             who.require(NodeKind.SWCI)
-            by = f"{who.common_name}: {reason}" if reason else who.common_name
-            await sn.trainings.reset(training, by)
+            await sn.trainings.reset(training, by(who, reason))
         return as_json(sn.projection.state(name))
 
     _add_reads(sn, routes)
@@ -78,17 +76,7 @@ def _add_reads(sn: Sn, routes: APIRouter) -> None:
     async def state(name: ContractNameField, _who: Member) -> Response:
         return as_json(sn.projection.state(name))
 
-    @routes.get("/{name}/events")
-    async def events(
-        name: ContractNameField,
-        who: Member,
-        request: Request,
-        after: Annotated[str, Query(max_length=100)] = "",
-        wait: Annotated[float, Query(ge=0, allow_inf_nan=False)] = 0.0,
-    ) -> Response:
-        with sn.polls.one_more(who.fingerprint):
-            watch = sn.projection.watch(name, after, min(wait, LONGEST_WAIT))
-            return as_json(await while_there(request, watch))
+    add_events(sn, routes, sn.projection.watch)
 
     @routes.get("/{name}/rounds")
     async def rounds(

@@ -6,15 +6,14 @@ Every write answers with the taskrunner as it is once the write is applied.
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
 from services.common import task_api as api
 from services.common.errors import ProtocolError
 from services.common.ids import ContractNameField, NodeId, NodeIdField, NodeKind
-from services.common.rest import while_there
 from services.sn.adapters.tasks import TaskRunners
-from services.sn.api.access import LONGEST_WAIT, NOBODY, Member, Sn, Who, as_json
+from services.sn.api.access import NOBODY, Member, Sn, Who, add_events, as_json, by
 from services.sn.core.runner_views import summary_of
 from services.sn.core.taskrunners import TaskRunner
 
@@ -48,17 +47,7 @@ def _add_reads(sn: Sn, routes: APIRouter) -> None:
     async def state(name: ContractNameField, _who: Member) -> Response:
         return as_json(sn.projection.runner_state(name))
 
-    @routes.get("/{name}/events")
-    async def events(
-        name: ContractNameField,
-        who: Member,
-        request: Request,
-        after: Annotated[str, Query(max_length=100)] = "",
-        wait: Annotated[float, Query(ge=0, allow_inf_nan=False)] = 0.0,
-    ) -> Response:
-        with sn.polls.one_more(who.fingerprint):
-            watch = sn.projection.watch_runner(name, after, min(wait, LONGEST_WAIT))
-            return as_json(await while_there(request, watch))
+    add_events(sn, routes, sn.projection.watch_runner)
 
 
 def _add_operators_writes(sn: Sn, routes: APIRouter) -> None:
@@ -89,8 +78,7 @@ def _add_operators_writes(sn: Sn, routes: APIRouter) -> None:
         runner = sn.projection.runner(name)
         async with sn.recording(runner, NOBODY, who):
             who.require(NodeKind.SWCI)
-            by = f"{who.common_name}: {reason}" if reason else who.common_name
-            await sn.runners.reset(runner, runner.run if run is None else run, by)
+            await sn.runners.reset(runner, runner.run if run is None else run, by(who, reason))
         return as_json(sn.projection.runner_state(name))
 
 

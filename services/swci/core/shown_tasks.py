@@ -130,8 +130,9 @@ def outcome(view: api.TaskRunnerView) -> Reply:
         for peer in swop.peers
         if peer.state is TaskPeerState.ERROR
     )
+    failed = "1 peer" if view.failed == 1 else f"{view.failed} peers"
     text = (
-        f"TASK_STATE : ERROR, task {view.task} on {view.name}: {view.failed} peers failed, "
+        f"TASK_STATE : ERROR, task {view.task} on {view.name}: {failed} failed, "
         f"{view.needed} had to complete ({why}). GET TASKRUNNER PEER STATUS shows more"
     )
     told = failure(text, "task-failed")

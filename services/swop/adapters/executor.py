@@ -135,7 +135,7 @@ class Executor:
     def _tell(self, command: ev.Listen | ev.Enrol | ev.Report) -> None:
         match command:
             case ev.Listen(nodes):
-                log.info("listening to taskrunner %s with %d SL/ML pairs", self._runner, nodes)
+                log.info("listening to taskrunner %s, SL/ML pairs: %d", self._runner, nodes)
             case ev.Enrol(run, task, _):
                 log.info("SWOPExecutor: ENROLL TO Task : %s , opId : %d - Ends", task, run)
             case ev.Report():

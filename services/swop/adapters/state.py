@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from services.common.errors import ConfigError, StorageError
 from services.common.ids import NodeId
+from services.common.whole_file import write_whole
 
 
 @contextmanager
@@ -49,9 +50,10 @@ def _remembered(path: Path) -> NodeId:
         uid = path.read_text().strip()
     except FileNotFoundError:
         uid = uuid4().hex
-        draft = path.with_suffix(".draft")
-        draft.write_text(uid + "\n")
-        draft.replace(path)
+        try:
+            write_whole(path, f"{uid}\n".encode(), 0o644)
+        except OSError as exc:
+            raise StorageError(f"cannot write {path}: {exc.strerror}") from exc
     if not re.fullmatch(r"[0-9a-f]{32}", uid):
         raise ConfigError(f"{path} should hold a uid, 32 hex digits: remove it for a new one")
     return NodeId(uid)

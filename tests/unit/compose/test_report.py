@@ -55,6 +55,15 @@ def test_the_half_that_only_followed_shows_no_log(tmp_path):
     assert "FAILED sl-1: exit code 6" in lines
 
 
+def test_what_swci_printed_is_not_told_twice(tmp_path):
+    layout = Layout(tmp_path, tmp_path, tmp_path)
+    layout.log("swci-1").parent.mkdir()
+    layout.log("swci-1").write_text("SWCI:0 > LIST TASKS\n")
+    lines = describe(Result(str(tmp_path), failures={"swci-1": "exit code 1: no"}), layout)
+    assert lines[0] == "FAILED swci-1: exit code 1: no"
+    assert not any("LIST TASKS" in line for line in lines)
+
+
 def test_one_is_no_plural_and_a_lost_ledger_is_said():
     result = Result("/run", digests={"sl-1": "a" * 64}, rounds=1, ledger="ledger not fetched")
     lines = describe(result, LAYOUT)

@@ -201,6 +201,7 @@ def test_a_run_that_failed_tells_which_peer_and_why():
     reply = shown_tasks.outcome(runner(failed, state=RunnerState.ERROR, failed=1))
     assert reply.error
     assert reply.lines[0].startswith("ERROR : TASK_STATE : ERROR")
+    assert "1 peer failed, 2 had to complete (peer 1" in reply.lines[0]
     assert "image not found" in reply.lines[0]
     assert reply.data["task_state"] == "ERROR"
     done = shown_tasks.outcome(runner(state=RunnerState.COMPLETE))
