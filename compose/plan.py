@@ -327,6 +327,7 @@ class Planner:
             "SWARM_BIND_IP": LOOPBACK,
             "THIS_NODE_IP": LOOPBACK,
             "SWARM_NODE_UID": uid,
+            "SWARM_CONTAINER_NAME": name,
             "SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_IP": LOOPBACK,
             "SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_PORT": str(self.ports.license),
             **variables,

@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import logging
 import socket
-from pathlib import Path
 
 from services.common import logs
 from services.common import sn_api as api
+from services.common.container import container_name
 from services.common.errors import MlError, NotFoundError, ProtocolError, SwarmError
 from services.common.ids import NodeId, NodeKind
 from services.common.process import until_cancelled
@@ -73,7 +73,7 @@ class Node:
         registration = api.NodeRegistration(
             kind=NodeKind.SL,
             endpoint=self._settings.endpoint(socket.gethostname()),
-            container=_container_name(),
+            container=container_name(self._settings.swarm_container_name),
             version=VERSION,
         )
         answer = await self._sn.register(self.uid, registration)
@@ -218,13 +218,3 @@ def first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _container_name() -> str:
-    """The container's name as the run scripts left it, else the host name (``compat/02``)."""
-    path = Path("/tmp/container_info_file")  # noqa: S108 - the documented place
-    with contextlib.suppress(OSError):
-        lines = path.read_text().splitlines()
-        if lines and lines[0]:
-            return lines[0][:12]
-    return socket.gethostname()

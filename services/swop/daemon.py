@@ -6,11 +6,13 @@ import os
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from services.common.container import container_name
 from services.common.errors import ConfigError, NotFoundError, SwarmError
 from services.common.ids import NodeId, NodeKind
 from services.common.license_api import Feature
 from services.common.license_client import held_license
 from services.common.settings import service_address
+from services.common.sn_api import NodeRegistration
 from services.common.sn_client import SnClient
 from services.common.task_client import TaskClient
 from services.common.task_definition import TaskDefinition, from_chain
@@ -32,6 +34,7 @@ LOOPBACK = "127.0.0.1"
 LARGEST_FILE = 1024 * 1024
 """Bytes of a profile or a policy."""
 PAUSE_SECONDS = 2.0
+VERSION = "0.1.0"
 
 
 async def serve(settings: SwopSettings) -> None:
@@ -61,7 +64,11 @@ async def serve(settings: SwopSettings) -> None:
         await sn.version()
         log.info("API-Server is UP!")
         tools = await _tools(settings, profile, policy, uid, engine, sn)
-        await Node(tools, sn, endpoint, settings.swop_on_stop).live()
+        me = NodeRegistration(
+            kind=NodeKind.SWOP, endpoint=endpoint,
+            container=container_name(settings.swarm_container_name), version=VERSION,
+        )  # fmt: skip
+        await Node(tools, sn, me, settings.swop_on_stop).live()
 
 
 def _profile(settings: SwopSettings) -> Profile:

@@ -2,17 +2,15 @@
 
 import asyncio
 import logging
-import socket
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from uuid import uuid4
 
 from services.common import logs
 from services.common import sn_api as api
 from services.common import task_api as tasks_api
 from services.common.errors import NotFoundError, SwarmError
-from services.common.ids import NodeId, NodeKind
+from services.common.ids import NodeId
 from services.common.process import until_cancelled
 from services.common.sn_client import SnClient
 from services.common.task_client import TaskClient
@@ -25,7 +23,6 @@ from services.swop.core.outcome import Outcome
 
 log = logging.getLogger("swarm.swop")
 
-VERSION = "0.1.0"
 WATCH_SECONDS = 30.0
 """Length of one long poll."""
 AWAY_SECONDS = 2.0
@@ -42,14 +39,14 @@ class Node:
     Args:
         tools: what its work needs.
         sn: state API.
-        endpoint: of its SN, for LIST NODES.
+        me: as LIST NODES shows it.
         on_stop: ``keep`` or ``stop``: what happens to running containers when we are told to end.
     """
 
-    def __init__(self, tools: Tools, sn: SnClient, endpoint: str, on_stop: str) -> None:
+    def __init__(self, tools: Tools, sn: SnClient, me: api.NodeRegistration, on_stop: str) -> None:
         self.uid: NodeId = tools.around.swop
         self._tools, self._sn, self._tasks = tools, sn, TaskClient(sn)
-        self._endpoint, self._on_stop = endpoint, on_stop
+        self._me, self._on_stop = me, on_stop
         self._agent = Agent(self.uid, len(tools.profile.nodes), lambda: NodeId(uuid4().hex))
         self._jobs: Jobs | None = None
         self._heartbeat_s = 2.0
@@ -95,11 +92,7 @@ class Node:
     # --- the SN
 
     async def _register(self) -> None:
-        registration = api.NodeRegistration(
-            kind=NodeKind.SWOP, endpoint=self._endpoint, container=_container_name(),
-            version=VERSION,
-        )  # fmt: skip
-        answer = await self._sn.register(self.uid, registration)
+        answer = await self._sn.register(self.uid, self._me)
         self._heartbeat_s = answer.heartbeat_s
         log.info("registered as %s with the SN", self.uid)
 
@@ -151,13 +144,3 @@ class Node:
         body = tasks_api.Quit(reason="stopped")
         await self._tasks.swop(self._tools.runner, self.uid, "quit", body)
         await self._sn.leave_network(self.uid, "stopped")
-
-
-def _container_name() -> str:
-    """The container's name as the run scripts left it, else the host name (``compat/02``)."""
-    path = Path("/tmp/container_info_file")  # noqa: S108 - the documented place
-    with suppress(OSError):
-        lines = path.read_text().splitlines()
-        if lines and lines[0]:
-            return lines[0][:12]
-    return socket.gethostname()

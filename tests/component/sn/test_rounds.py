@@ -227,7 +227,7 @@ async def test_contracts_are_created_by_swci_and_reset(swarm):
     with pytest.raises(ForbiddenError, match="SWCI"):
         await peer.client.create_contract("mine")
     await swci.create_contract("mine")
-    with pytest.raises(ProtocolError, match="taken") as refused:
+    with pytest.raises(ProtocolError, match="mine exists already: choose") as refused:
         await swci.create_contract("mine")
     assert refused.value.code == "name-taken"
     rows = await peer.client.contracts()
