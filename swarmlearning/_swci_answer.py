@@ -4,6 +4,7 @@ The rules are those of HPE's client (``compat``: web mode protocol), so that any
 """
 
 import json
+import re
 
 ERROR = "ERROR "
 """How the element of an answer starts that says why a command failed; the blank counts."""
@@ -13,6 +14,12 @@ COLUMNS = (
     "NodeType", "HostIP", "Port", "ContainerName", "UUID", "ParentUUID", "i-am-alive",
 )  # fmt: skip
 """Of LIST NODES."""
+
+
+DEEPEST = 32
+"""Levels of an answer's JSON. Python's parser recurses in C and may crash where a program has
+raised the recursion limit."""
+_TOKEN = re.compile(rb'"(?:[^"\\]+|\\.)*(?:"|\\?\Z)|[][{}]', re.DOTALL)
 
 
 class CommandError(Exception):
@@ -25,9 +32,11 @@ def read_answer(body: bytes) -> list[str]:
     Raises:
         CommandError: the command failed, or this is no answer.
     """
+    if _is_too_deep(body):
+        raise CommandError(f"{NO_ANSWER}: the answer is nested too deep")
     try:
         told = json.loads(body)
-    except (ValueError, RecursionError) as exc:
+    except ValueError as exc:
         raise CommandError(f"{NO_ANSWER}: the answer is not JSON") from exc
     if not told:
         raise CommandError(NO_OUTPUT)
@@ -39,6 +48,15 @@ def read_answer(body: bytes) -> list[str]:
         if part.startswith(ERROR):
             raise CommandError(part)
     return [line.strip() for part in content for line in part.splitlines()]
+
+
+def _is_too_deep(body: bytes) -> bool:
+    depth = 0
+    for token in _TOKEN.finditer(body):
+        depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(token[0], 0)
+        if depth > DEEPEST:
+            return True
+    return False
 
 
 def value_of(key: str, lines: list[str]) -> str:

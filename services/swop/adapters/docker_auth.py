@@ -11,6 +11,7 @@ from typing import Any
 import docker.auth
 import docker.errors
 
+from services.common.nesting import is_too_deep
 from services.swop.core.engine import EngineError, PullSpec
 
 LARGEST_FILE = 1 << 20
@@ -53,10 +54,11 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             text = file.read(LARGEST_FILE + 1)
-        config = json.loads(text) if len(text) <= LARGEST_FILE else None
+        is_sane = len(text) <= LARGEST_FILE and not is_too_deep(text)
+        config = json.loads(text) if is_sane else None
     except OSError as error:
         raise EngineError(f"Auth file {path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise EngineError(f"Auth file {path} is no JSON") from error
     if not isinstance(config, dict):
         raise EngineError(f"Auth file {path} is no Docker config.json")
