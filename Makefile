@@ -4,7 +4,8 @@
 #                            digits-hf, digits-sklearn, merge-methods, nature
 # SNS=3                      how many SNs it has (default 1); 3 survive the loss of any one
 # FLOW=swop                  lets SWOPs start the SL/ML pairs, as the example's SWCI script tells them
-# RUN_DIR=path               where the demo leaves its results (default runs/<time>-<example>)
+# RUN_DIR=path               where the demo leaves its results (default runs/<time>-<example>; up-swop: runs/compose-swop)
+# WHEELS=path                folder of wheels for `make images`, e.g. a CPU build of torch
 # PYTHON=python3.12          which Python makes .venv (default python3.11 where it works)
 # PIP_EXTRA_INDEX_URL, ...   pip's own variables work, e.g. to choose a CPU-only build of torch
 
@@ -18,11 +19,13 @@ PY := .venv/bin/python
 STAMP := .venv/.installed
 GROUPS := sn sl license swci swop compose examples dev
 PROTOC := .cache/protoc/bin/python
+SWOP_DIR := $(abspath $(or $(RUN_DIR),runs/compose-swop))
+SWOP_FLOW := SWARM_RUN_DIR=$(SWOP_DIR) SWARM_UID=$$(id -u) SWARM_GID=$$(id -g) docker compose -f compose/compose.swop.yaml
 
-.PHONY: help setup demo test matrix check lint types imports generated fmt contracts proto freeze clean
+.PHONY: help setup demo images up-swop down-swop test test-containers matrix check lint types imports generated fmt contracts proto freeze clean
 
 help:            ## list targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */  make \1\t/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
 
 setup: $(STAMP)  ## make .venv with all that is needed (the other targets do so by themselves)
 
@@ -46,9 +49,30 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup      ## train a swarm of real processes on real data; EXAMPLE=digits, breast-cancer...
 	@$(PY) -m examples.run $(EXAMPLE) $(if $(FLOW),--flow $(FLOW)) $(if $(SNS),--sns $(SNS)) $(if $(RUN_DIR),--run-dir $(RUN_DIR))
 
+images: setup    ## build the container images (docs/images.md); WHEELS=folder
+	$(PY) -m compose.images $(if $(WHEELS),--wheels $(WHEELS))
+
+up-swop:         ## the SWCI and SWOP flow in containers, after `make images`; SNS=3, RUN_DIR=path
+	@mkdir -p $(SWOP_DIR)
+	@$(SWOP_FLOW) $(if $(filter 3,$(SNS)),--profile three) up --exit-code-from swci
+
+down-swop:       ## remove its containers, volumes, network and what its SWOPs built; RUN_DIR stays
+	@$(SWOP_FLOW) --profile three stop
+	@for uid in $$(cat $(SWOP_DIR)/nodes/swop-*/.swop-*/uid 2>/dev/null); do \
+	    docker ps -aq --filter label=swarm.swop=$$uid | xargs -r docker rm -fv >/dev/null; \
+	    docker volume ls -q --filter label=swarm.swop=$$uid | xargs -r docker volume rm >/dev/null; \
+	    docker images -q --filter label=swarm.swop=$$uid | sort -u | xargs -r docker rmi -f >/dev/null; \
+	done
+	@$(SWOP_FLOW) --profile three down
+	@docker volume ls -q --filter label=com.docker.compose.project=$(or $(COMPOSE_PROJECT_NAME),swarm-swop) | xargs -r docker volume rm >/dev/null
+
 test: setup      ## all tests; those that start whole swarms one at a time, after the others
-	$(PY) -m pytest -n 2 --dist loadgroup -m "not swarm" $(PYTEST_ARGS)
+	$(PY) -m pytest -n 2 --dist loadgroup -m "not swarm and not docker" $(PYTEST_ARGS)
 	$(PY) -m pytest -m swarm $(PYTEST_ARGS)
+	@echo "test: the tests of the container images are apart: make images, make test-containers"
+
+test-containers: setup  ## tests of the images, after `make images`; minutes
+	$(PY) -m pytest -m docker -rs $(PYTEST_ARGS)
 
 matrix: setup    ## the client wheel on Python 3.10 to 3.13, with old and new protobuf and numpy
 	$(PY) -m tests.matrix

@@ -8,6 +8,7 @@ import json
 from typing import Any, NoReturn
 
 from compose.socket_proxy.refusal import Refused, malformed
+from services.common.nesting import is_too_deep
 
 Json = Any
 """A JSON value; nobody knows what it is before a check of `fields.py` has looked."""
@@ -25,11 +26,13 @@ def loads(text: bytes | str, where: str) -> Json:
     """
     try:
         decoded = text if isinstance(text, str) else text.decode("utf-8")
+        if is_too_deep(decoded.encode("utf-8")):
+            raise malformed(f"{where} is nested too deep")
         value = json.loads(decoded, object_pairs_hook=_once, parse_constant=_no_constant)
         dumps(value).encode("utf-8")  # fails where half of a surrogate pair is hidden in an escape
     except Refused:
         raise
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise malformed(f"{where} is no JSON") from error
     return value
 

@@ -16,7 +16,9 @@ import {Words} from "./Words.sol";
 ///     +----------------+ +-+
 ///
 /// A task needs the outcome of its *prerequisite*, a final task; the first one, ROOTTASK, is there
-/// from the start. The text of the lines is only in the events; the storage holds what other
+/// from the start. A name is free again after `remove`; calls about a task therefore say which one
+/// they mean by the request that created it, so that one that comes late (the SN was cut off, and
+/// another one was asked) does not touch the next task of that name. The text of the lines is only in the events; the storage holds what other
 /// contracts and the checks ask for.
 contract TaskRegistry is Guarded {
     /// @notice Bytes of a name, an author or an outcome: 160 characters of UTF-8.
@@ -107,14 +109,16 @@ contract TaskRegistry is Guarded {
 
     /// @notice Adds lines to a task's body, or replaces some.
     /// @param name the task's.
+    /// @param request that created it; 0: whichever task has the name.
     /// @param first number of the first of these lines, from 1; at most one more than there are.
     /// @param lines the text; any may be empty.
     function append(
         string calldata name,
+        bytes16 request,
         uint32 first,
         string[] calldata lines
     ) external onlyWriter {
-        Task storage task = _requireOpen(name);
+        Task storage task = _requireOpen(name, request);
         if (lines.length == 0) revert Refusals.Refused("bad-value", "there are no lines");
         if (first == 0 || first > task.lines + 1) {
             revert Refusals.Refused(
@@ -137,8 +141,9 @@ contract TaskRegistry is Guarded {
     }
 
     /// @notice Makes a task unchangeable, for ever. Harmless if it is already.
-    function finalize(string calldata name) external onlyWriter {
-        Task storage task = _requireTask(name);
+    /// @param request as in `append`.
+    function finalize(string calldata name, bytes16 request) external onlyWriter {
+        Task storage task = _requireSame(name, request);
         if (task.isFinal) return;
         if (task.lines == 0) {
             revert Refusals.Refused("bad-value", string.concat("the task has no body: ", name));
@@ -148,8 +153,9 @@ contract TaskRegistry is Guarded {
     }
 
     /// @notice Removes a task that is not final; its name is free again.
-    function remove(string calldata name) external onlyWriter {
-        _requireOpen(name);
+    /// @param request as in `append`.
+    function remove(string calldata name, bytes16 request) external onlyWriter {
+        _requireOpen(name, request);
         delete _tasks[name];
         emit TaskRemoved(name);
     }
@@ -191,8 +197,24 @@ contract TaskRegistry is Guarded {
         }
     }
 
-    function _requireOpen(string calldata name) private view returns (Task storage task) {
+    function _requireSame(
+        string calldata name,
+        bytes16 request
+    ) private view returns (Task storage task) {
         task = _requireTask(name);
+        if (request != 0 && request != task.request) {
+            revert Refusals.Refused(
+                "stale-request",
+                string.concat("another task has the name by now: ", name)
+            );
+        }
+    }
+
+    function _requireOpen(
+        string calldata name,
+        bytes16 request
+    ) private view returns (Task storage task) {
+        task = _requireSame(name, request);
         if (task.isFinal) {
             revert Refusals.Refused("final", string.concat("the task is finalized: ", name));
         }

@@ -9,7 +9,7 @@ and one that comes too late is refused.
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from services.common.ids import ContractNameField, NodeIdField
 
@@ -27,17 +27,24 @@ MOST_NODES = 250
 LINES_AT_ONCE = 4
 """Body lines that one APPEND carries (HPE's batches)."""
 
-TaskNameField = ContractNameField
-Text = Annotated[
-    str,
-    StringConstraints(
-        min_length=1, max_length=LONGEST_TEXT, pattern=r"^[^\x00-\x1f\x7f-\x9f\x{2028}\x{2029}]+$"
-    ),
-]
+
+def _no_dots(name: str) -> str:
+    if name in {".", ".."}:
+        raise ValueError("'.' and '..' are no names: in a URL they mean something else")
+    return name
+
+
+TaskNameField = Annotated[ContractNameField, AfterValidator(_no_dots)]
+"""Name of a task, or of a taskrunner that is to be made."""
+_ONE_LINE = StringConstraints(
+    max_length=LONGEST_TEXT, pattern=r"^[^\x00-\x1f\x7f-\x9f\x{2028}\x{2029}]*$"
+)
+"""No line ends and no other control characters, which would show people what is not so."""
+Text = Annotated[str, Field(min_length=1), _ONE_LINE]
 Line = Annotated[
     str, StringConstraints(max_length=LONGEST_LINE, pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")
 ]
-Description = Annotated[str, Field(max_length=LONGEST_TEXT)]
+Description = Annotated[str, _ONE_LINE]
 
 
 class _Schema(BaseModel):
@@ -139,7 +146,7 @@ class TaskInfo(TaskSummary):
 class CreateTaskRunner(_Schema):
     """``POST /v1/taskrunners``."""
 
-    name: ContractNameField
+    name: TaskNameField
 
 
 class Assign(_Schema):

@@ -99,7 +99,7 @@ async def _read(sns: SnNetwork, name: str, last: int) -> History:
 
 def _decoded(log: dict[str, Any]) -> Iterable[ledger.LedgerEvent]:
     topics = [bytes.fromhex(topic[2:]) for topic in log["topics"]]
-    for kind in (abi.REGISTRY, abi.NODES, abi.TRAINING):
+    for kind in (abi.REGISTRY, abi.NODES, abi.TRAINING, abi.TASKS, abi.TASKRUNNER):
         event = abi.abi(kind).event(topics, bytes.fromhex(log["data"][2:]))
         if event is not None:
             yield event

@@ -83,13 +83,15 @@ async def test_what_ends_while_it_is_away_is_reported(stand: Stand):
 
 
 async def test_lost_and_back_again(stand: Stand):
+    """The task waits for it, as long as its programs may be at work."""
     swop = stand.swop("swop-1")
     await _training(stand, swop)
     swop.kill()
-    view = await stand.until(lambda v: v.state is RunnerState.ERROR, "not taken for lost")
-    assert {peer.description for peer in peers(view)} == {"SWOP lost"}
+    await stand.lost(swop.uid)
+    view = await stand.until(lambda v: True, "")
+    assert (view.state, view.active, view.failed) == (RunnerState.RUNNING, 2, 0)
     swop.start()
-    await stand.until(lambda v: v.active == 2, "not back")
+    await stand.until(lambda v: "was there already" in swop.said(), "not adopted")
     _open_gates(swop)
     await _all_complete(stand, swop)
 

@@ -90,6 +90,15 @@ class Evm:
         """A fresh TrainingContract of this swarm."""
         return self.deploy("TrainingContract", self.registry.address, self.nodes.address)
 
+    def overwrite(self, address: bytes, old: int, new: int) -> None:
+        """Replaces ``old``, which one of a contract's first storage slots holds.
+
+        For what would take thousands of calls; what it means to the contract, its views tell.
+        """
+        (slot,) = [n for n in range(64) if self._state.get_storage(address, n) == old]
+        self._state.set_storage(address, slot, new)
+        self._state.lock_changes()
+
     def advance(self, seconds: int) -> None:
         """Lets chain time pass."""
         self.now += seconds

@@ -29,14 +29,14 @@ class Tasks:
         return call(self.contract, "create", values, other)
 
     def append(self, name: str, first: int, *lines: str) -> list[Event]:
-        return self.contract.call("append", name, first, list(lines))
+        return self.contract.call("append", name, NOBODY, first, list(lines))
 
     def make(self, *names: str, task_type: int = RUN_SWARM) -> None:
         """Tasks that can be assigned."""
         for name in names:
             self.create(name, task_type)
             self.append(name, 1, "line")
-            self.contract.call("finalize", name)
+            self.contract.call("finalize", name, NOBODY)
 
 
 class Runner:

@@ -175,10 +175,10 @@ class RunnerOracle:
             need(self.type == RUN_SWARM or in_time, "not-needed")
         need(len(peers) == self.share(swop, self.type) > 0, "bad-value")
         need(self.type == RUN_SWARM or peers == [swop], "bad-value")
-        need(NOBODY not in peers, "bad-value")
-        need(len(set(peers)) == len(peers), "duplicate-peer")
         used = self.peers.keys() - self.enrolled.get(swop, [])
-        need(not used & set(peers), "duplicate-peer")
+        for number, peer in enumerate(peers):
+            need(peer != NOBODY, "bad-value")
+            need(peer not in used and peer not in peers[:number], "duplicate-peer")
         for peer in peers:
             if peer not in self.peers or self.peers[peer].state == ERROR:
                 self.peers[peer] = Peer(swop)

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.solidity.evm import STRANGER, Event, Evm, RevertedError, uid
-from tests.solidity.runner import RUN_SWARM, Tasks
+from tests.solidity.runner import NOBODY, RUN_SWARM, Tasks
 from tests.solidity.training import names
 
 
@@ -22,9 +22,9 @@ def seen(tasks: Tasks, name: str) -> tuple[bool, bool, int, int]:
 def test_the_root_task_is_there_from_the_start(tasks, refuses):
     assert seen(tasks, "ROOTTASK") == (True, True, 0, 0)
     assert seen(tasks, "other") == (False, False, 0, 0)
-    assert tasks.contract.call("finalize", "ROOTTASK") == []
+    assert tasks.contract.call("finalize", "ROOTTASK", NOBODY) == []
     refuses("final", tasks.append, "ROOTTASK", 1, "x")
-    refuses("final", tasks.contract.call, "remove", "ROOTTASK")
+    refuses("final", tasks.contract.call, "remove", "ROOTTASK", NOBODY)
     refuses("name-taken", tasks.create, "ROOTTASK")
 
 
@@ -41,23 +41,23 @@ def test_a_task_from_its_creation_to_its_end(tasks):
     (appended,) = tasks.append("t", 1, "a", "", "c")
     assert appended.args == {"name": "t", "first": 1, "lines": ["a", "", "c"]}
     assert seen(tasks, "t") == (True, False, 1, 3)
-    assert tasks.contract.call("finalize", "t") == [Event("TaskFinalized", {"name": "t"})]
+    assert tasks.contract.call("finalize", "t", NOBODY) == [Event("TaskFinalized", {"name": "t"})]
     assert seen(tasks, "t") == (True, True, 1, 3)
-    assert tasks.contract.call("finalize", "t") == []
+    assert tasks.contract.call("finalize", "t", NOBODY) == []
 
 
 def test_a_final_task_never_changes(tasks, refuses):
     tasks.make("t")
     refuses("final", tasks.append, "t", 1, "x")
     refuses("final", tasks.append, "t", 2, "x")
-    refuses("final", tasks.contract.call, "remove", "t")
+    refuses("final", tasks.contract.call, "remove", "t", NOBODY)
     refuses("name-taken", tasks.create, "t")
     assert seen(tasks, "t") == (True, True, 1, 1)
 
 
 def test_what_does_not_exist(tasks, refuses):
     for function in ("finalize", "remove"):
-        refuses("unknown-task", tasks.contract.call, function, "t")
+        refuses("unknown-task", tasks.contract.call, function, "t", NOBODY)
     assert refuses("unknown-task", tasks.append, "t", 1, "x") == "there is no task t"
     refuses("unknown-task", tasks.create, "t", prereq="nothing")
     refuses("unknown-task", tasks.create, "t", prereq="")
@@ -69,7 +69,7 @@ def test_a_prerequisite_must_be_final(tasks, refuses):
     tasks.append("first", 1, "x")
     detail = refuses("not-final", tasks.create, "second", prereq="first")
     assert detail == "finalize the prerequisite first: first"
-    tasks.contract.call("finalize", "first")
+    tasks.contract.call("finalize", "first", NOBODY)
     assert names(tasks.create("second", prereq="first")) == ["TaskCreated"]
 
 
@@ -108,13 +108,13 @@ def test_repeating_a_creation_is_harmless_while_the_task_exists(tasks, refuses):
     tasks.append("t", 1, "x")
     assert tasks.create("t", request=uid(1)) == []
     assert seen(tasks, "t") == (True, False, 1, 1)
-    tasks.contract.call("finalize", "t")
+    tasks.contract.call("finalize", "t", NOBODY)
     assert tasks.create("t", request=uid(1)) == []
 
 
 def test_a_late_creation_does_not_bring_a_removed_task_back(tasks, refuses):
     tasks.create("t", request=uid(1))
-    tasks.contract.call("remove", "t")
+    tasks.contract.call("remove", "t", NOBODY)
     detail = refuses("stale-request", tasks.create, "t", request=uid(1))
     assert detail == f"request {uid(1).hex()} has created a task already"
     assert seen(tasks, "t") == (False, False, 0, 0)
@@ -190,18 +190,39 @@ def test_bodies_have_at_most_2000_lines(tasks, refuses):
 
 def test_a_task_without_a_body_cannot_be_finalized(tasks, refuses):
     tasks.create("t")
-    assert refuses("bad-value", tasks.contract.call, "finalize", "t") == "the task has no body: t"
+    assert (
+        refuses("bad-value", tasks.contract.call, "finalize", "t", NOBODY)
+        == "the task has no body: t"
+    )
 
 
 def test_a_removed_task_leaves_nothing_behind(tasks, refuses):
     tasks.create("t", 3)
     tasks.append("t", 1, "a", "b")
-    assert tasks.contract.call("remove", "t") == [Event("TaskRemoved", {"name": "t"})]
+    assert tasks.contract.call("remove", "t", NOBODY) == [Event("TaskRemoved", {"name": "t"})]
     assert seen(tasks, "t") == (False, False, 0, 0)
-    refuses("unknown-task", tasks.contract.call, "remove", "t")
+    refuses("unknown-task", tasks.contract.call, "remove", "t", NOBODY)
     tasks.create("t", 2)
     assert seen(tasks, "t") == (True, False, 2, 0)
     refuses("bad-value", tasks.append, "t", 3, "c")
+
+
+def test_a_late_call_does_not_touch_the_next_task_of_that_name(tasks, refuses):
+    call = tasks.contract.call
+    old, new = uid(1), uid(2)
+    tasks.create("t", request=old)
+    call("append", "t", old, 1, ["a"])
+    call("remove", "t", old)
+    tasks.create("t", request=new)
+    for late in (("append", "t", old, 1, ["a"]), ("finalize", "t", old), ("remove", "t", old)):
+        detail = refuses("stale-request", call, *late)
+        assert detail == "another task has the name by now: t"
+    assert seen(tasks, "t") == (True, False, RUN_SWARM, 0)
+    call("append", "t", new, 1, ["b"])
+    call("finalize", "t", new)
+    assert call("finalize", "t", new) == []
+    refuses("stale-request", call, "finalize", "t", old)
+    refuses("final", call, "remove", "t", new)
 
 
 def test_refusals_are_on_the_ledger(tasks):
@@ -212,8 +233,8 @@ def test_refusals_are_on_the_ledger(tasks):
 
 def test_strangers_change_nothing(tasks):
     calls = {
-        "create": ("t", 1, "me", "ROOTTASK", "o", uid(1)), "append": ("t", 1, ["x"]),
-        "finalize": ("t",), "remove": ("t",), "refused": ("t", uid(1), "c", "d"),
+        "create": ("t", 1, "me", "ROOTTASK", "o", uid(1)), "append": ("t", NOBODY, 1, ["x"]),
+        "finalize": ("t", NOBODY), "remove": ("t", NOBODY), "refused": ("t", uid(1), "c", "d"),
     }  # fmt: skip
     writes = {
         name for name, entry in tasks.contract.functions.items()

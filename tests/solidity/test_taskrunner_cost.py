@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.solidity.evm import GAS, Evm, uid
+from tests.solidity.evm import GAS, Evm
 from tests.solidity.runner import ALL, COMPLETE, ERROR, PEERS, TARGET, Runner
 from tests.solidity.training import register
 
@@ -78,19 +78,37 @@ def test_the_largest_swop_fits(runner):
     assert runner.contract.gas_used < GAS
 
 
-def test_as_many_swops_as_may_listen_fit(runner, refuses):
-    swops = range(1000, 2000)
-    register(runner.evm, *swops, 2000)
-    runner.listen(*swops)
-    detail = refuses("bad-value", runner.listen, 2000)
-    assert detail == "at most 1000 SWOPs per taskrunner"
-    runner.listen(1000, nodes=2)
-    runner.assign(ALL)
-    assert runner.contract.gas_used < GAS
-    assert runner.counts == (0, 0, 0, 1001)
-    runner.enrol(1000, 1, 2)
-    runner.report(1000, 1, ERROR)
-    assert runner.contract.gas_used < GAS
-    runner.quit(1000)
-    assert uid(1000) not in runner.listeners
-    runner.listen(2000)
+def test_as_many_swops_as_may_listen_fit(runner):
+    """What a listener costs is the same for each, so that a few of them tell what all cost."""
+    counts, costs = (40, 80, 120), []
+    begin = 1000
+    for count in counts:
+        swops = range(begin, 1000 + count)
+        begin = 1000 + count
+        register(runner.evm, *swops)
+        runner.listen(*swops)
+        runner.listen(1000, nodes=2)
+        runner.assign(ALL)
+        assert runner.counts == (0, 0, 0, count + 1)
+        cost = [runner.contract.gas_used]
+        runner.enrol(1000, count + 1, count + 2)
+        cost.append(runner.contract.gas_used)
+        runner.report(1000, count + 1, ERROR)
+        cost.append(runner.contract.gas_used)
+        runner.reset()
+        costs.append(cost)
+    for few, more, many in zip(*costs, strict=True):
+        each = (many - few) / (counts[2] - counts[0])
+        assert abs((many - more) - (more - few)) < 0.02 * many, "not the same for each"
+        most = runner.contract.view("MOST_LISTENERS")
+        assert many + each * (most - counts[2]) < GAS
+
+
+def test_no_more_swops_listen(runner, refuses):
+    runner.listen(*range(1, 8))
+    runner.evm.overwrite(runner.contract.address, 7, 999)
+    assert runner.contract.view("listenerCount") == 999
+    runner.listen(8)
+    assert refuses("bad-value", runner.listen, 9) == "at most 1000 SWOPs per taskrunner"
+    runner.quit(8)
+    runner.listen(9)

@@ -158,7 +158,7 @@ class Histories(RuleBasedStateMachine):
             "mode": oracle.mode, "needed": oracle.needed, "active": oracle.count(ACTIVE),
             "completed": oracle.count(COMPLETE), "failed": oracle.count(ERROR),
         }  # fmt: skip
-        if len(self.calls) % 8 == 0:
+        if len(self.calls) % 24 == 0:
             self.teardown()
 
     def teardown(self) -> None:
@@ -259,7 +259,7 @@ class Histories(RuleBasedStateMachine):
 
 
 Histories.TestCase.settings = settings(
-    max_examples=50,
+    max_examples=30,
     stateful_step_count=60,
     derandomize=True,
     deadline=None,

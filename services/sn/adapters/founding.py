@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from services.common.errors import ChainUnavailableError, ConfigError
+from services.common.errors import ChainUnavailableError, ConfigError, ProtocolError
 from services.common.ids import DEFAULT_CONTRACT
 from services.common.task_api import DEFAULT_TASKRUNNER
 from services.sn.adapters.projection import Projection
@@ -89,3 +89,6 @@ async def found(
         except ChainUnavailableError as exc:
             log.warning("cannot make %s yet: %s", names[0], exc)
             await asyncio.sleep(RETRY_S)
+        except ProtocolError:
+            if names[0] in missing(projection.now):
+                raise  # else what our last life sent, or an earlier try, came first

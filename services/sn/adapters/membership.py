@@ -16,7 +16,7 @@ from services.sn.adapters.trainings import Trainings
 from services.sn.core.ledger import NodeRegistered
 from services.sn.core.liveness import Liveness, Orphans, Pace
 from services.sn.core.nodes import Node
-from services.sn.core.taskrunners import TaskRunner
+from services.sn.core.taskrunners import Swop, TaskRunner
 from services.sn.core.training import Training
 
 log = logging.getLogger("swarm.nodes")
@@ -284,8 +284,19 @@ class Membership:
             for runner in self._projection.now.runners.values()
             for swop in runner.swops.values()
             if (swop.listening or swop.busy)
-            and (swop.uid in lost or self._is_ours_and_gone(swop.uid))
+            and not self._is_awaited(
+                runner, swop, gone=swop.uid in lost or self._is_ours_and_gone(swop.uid)
+            )
         ]
+
+    def _is_awaited(self, runner: TaskRunner, swop: Swop, *, gone: bool) -> bool:
+        """Whether a SWOP is there, or has still time to come back to its peers that work."""
+        key = (runner.name, swop.uid)
+        if not gone or not swop.busy:
+            self._spared.pop(key, None)
+            return not gone
+        since = self._spared.setdefault(key, self._now())
+        return self._now() - since < self._pace.swop_after
 
     def _is_spared(self, training: Training, uid: NodeId) -> bool:
         """Whether a lost peer is waited for: without the last one that trains, training would end.

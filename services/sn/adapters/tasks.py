@@ -12,6 +12,8 @@ from services.sn.core.taskrunners import TaskRunner
 from services.sn.core.tasks import TASK_REGISTRY
 
 NO_TARGET = "0" * 32
+NO_REQUEST = "0" * 32
+"""Of a task that this SN does not know yet."""
 
 
 class Tasks:
@@ -55,20 +57,28 @@ class Tasks:
 
     async def append(self, name: str, body: api.BodyLines) -> None:
         """APPEND TASK BODY."""
-        await self._write("append", name, body.first, body.lines)
+        await self._write("append", name, self._which(name), body.first, body.lines)
 
     async def finalize(self, name: str) -> None:
         """FINALIZE TASK."""
-        await self._write("finalize", name)
+        await self._write("finalize", name, self._which(name))
 
     async def remove(self, name: str) -> None:
         """DELETE TASK."""
-        await self._write("remove", name)
+        await self._write("remove", name, self._which(name))
 
     async def refused(self, name: str, by: str, code: str, detail: str) -> None:
         """Record a refusal, without waiting for it."""
         args = (name, abi.uid_bytes(by), code, detail)
         await self._writer.tell(Call(abi.TASKS, self.address, "refused", args))
+
+    def _which(self, name: str) -> bytes:
+        """Tells the task that has the name now from a later one.
+
+        While this SN is cut off the write waits, and may happen long after another SN was asked.
+        """
+        task = self._projection.now.tasks.get(name)
+        return abi.uid_bytes(task.request if task else NO_REQUEST)
 
     async def _write(self, function: str, *args: object) -> None:
         await self._writer.write(Call(abi.TASKS, self.address, function, args))

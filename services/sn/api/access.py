@@ -10,7 +10,12 @@ from typing import Annotated, Any, assert_never
 from fastapi import Depends, Response
 from pydantic import BaseModel
 
-from services.common.errors import ChainUnavailableError, NotFoundError, ProtocolError
+from services.common.errors import (
+    BusyError,
+    ChainUnavailableError,
+    NotFoundError,
+    ProtocolError,
+)
 from services.common.ids import NodeId, NodeKind
 from services.common.rest import Crowd, caller
 from services.common.tls import PeerCertificate
@@ -22,6 +27,7 @@ from services.sn.adapters.round_history import RoundHistory
 from services.sn.adapters.tasks import TaskRunners, Tasks
 from services.sn.adapters.trainings import Trainings
 from services.sn.adapters.writer import Writer
+from services.sn.core.allowance import Allowance
 from services.sn.core.refusals import RefusalLimit
 from services.sn.core.taskrunners import TaskRunner
 from services.sn.core.training import Training
@@ -52,6 +58,10 @@ REFUSAL_EVERY = 10.0
 """Seconds between two entries on the ledger of the same refusal."""
 MOST_REFUSALS = 20
 """Entries on the ledger in that time because of one certificate: nobody fills the chain so."""
+SWOP_WRITES_AT_ONCE = 1000
+"""Writes of one SWOP's certificate in a burst: four times what 250 pairs that end at once make."""
+SWOP_WRITES_PER_SECOND = 1.0
+"""The same from then on: about 2 kB of chain a second, whatever a SWOP says."""
 MOST_POLLS = 128
 """Long polls of one certificate at the same time; SLs of a host share one."""
 LONGEST_WAIT = 60.0
@@ -82,6 +92,9 @@ class Sn:
     """Lets another SN's account write."""
     rounds: RoundHistory
     limit: RefusalLimit = field(default_factory=lambda: RefusalLimit(REFUSAL_EVERY, MOST_REFUSALS))
+    swop_writes: Allowance = field(
+        default_factory=lambda: Allowance(SWOP_WRITES_AT_ONCE, SWOP_WRITES_PER_SECOND)
+    )
     polls: Crowd = field(default_factory=lambda: Crowd(MOST_POLLS, "long polls"))
 
     def as_node(self, kind: NodeKind, uid: NodeId, who: PeerCertificate) -> None:
@@ -94,6 +107,19 @@ class Sn:
         who.require(kind)
         self.membership.noticed(self.membership.require_owner(uid, who))
 
+    def spend_swop_write(self, who: PeerCertificate) -> None:
+        """Count a write of a SWOP.
+
+        Raises:
+            BusyError: its certificate has written too much of late.
+        """
+        if not self.swop_writes.take(who.fingerprint, asyncio.get_running_loop().time()):
+            raise BusyError(
+                f"your certificate ({who.common_name}) has written {SWOP_WRITES_AT_ONCE} times of "
+                f"late: go on with {SWOP_WRITES_PER_SECOND:g} write a second",
+                "too-many-writes",
+            )
+
     @asynccontextmanager
     async def recording(
         self, subject: Subject, uid: str, who: PeerCertificate
@@ -101,14 +127,16 @@ class Sn:
         """Put a refusal of what happens inside on the ledger of its subject, and raise it on."""
         try:
             yield
-        except (ProtocolError, NotFoundError) as exc:
+        except (ProtocolError, NotFoundError, BusyError) as exc:
             now = asyncio.get_running_loop().time()
             key = (getattr(subject, "name", str(subject)), uid, exc.code, who.fingerprint)
             if self.limit.admits(key, who.fingerprint, now):
                 await self._record(subject, uid, exc)
             raise
 
-    async def _record(self, subject: Subject, uid: str, exc: ProtocolError | NotFoundError) -> None:
+    async def _record(
+        self, subject: Subject, uid: str, exc: ProtocolError | NotFoundError | BusyError
+    ) -> None:
         told = uid, exc.code, str(exc)[:500]
         try:
             match subject:

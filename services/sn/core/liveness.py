@@ -24,6 +24,9 @@ class Pace:
     """Between two reports to the chain of an SN's nodes that are alive."""
     end_after: float = 60.0
     """How long the last peer that trains may be lost before the training ends without it."""
+    swop_after: float = 60.0
+    """How long a SWOP whose pairs work may be lost before they count as failed: it may be on its
+    way back, after an update or a restart of its host's engine; its pairs go on meanwhile."""
     orphan_after: float = 100.0
     """Without a report from its own SN after which another SN declares a node lost."""
 

@@ -1,10 +1,16 @@
 """What the API answers about a taskrunner, made from its fold and that of the nodes."""
 
+from collections.abc import Iterable
+
 from services.common import task_api as api
+from services.common.ids import NodeId
 from services.common.task_api import Assignment, RunnerState, TaskPeerState, TaskType
 from services.sn.core.nodes import Nodes
 from services.sn.core.taskrunners import Swop, TaskRunner
 from services.sn.core.views import name_of
+
+MOST_NAMES = 4
+"""SWOPs that a sentence names before it counts the others."""
 
 
 def cursor_of(runner: TaskRunner, nodes: Nodes) -> str:
@@ -55,10 +61,12 @@ def waiting_for(runner: TaskRunner, nodes: Nodes) -> str:
         case RunnerState.RUNNING:
             return _missing(runner, nodes)
         case RunnerState.ERROR:
+            who = _names((s.uid for s in runner.swops.values() if s.failed), nodes, "and")
             return (
-                f"waiting for an operator: {runner.count(TaskPeerState.ERROR)} peers failed, so "
-                f"{runner.needed} cannot complete. Try again with ASSIGN TASK {runner.task} TO "
-                f"{runner.name} TARGET <SWOP uid>, or give up with RESET TASKRUNNER {runner.name}"
+                f"waiting for an operator: {_some(runner.count(TaskPeerState.ERROR), 'peer')} of "
+                f"{who} failed, so {runner.needed} cannot complete. Try again with "
+                f"ASSIGN TASK {runner.task} TO {runner.name} TARGET <SWOP uid>, or give up with "
+                f"RESET TASKRUNNER {runner.name}"
             )
 
 
@@ -70,7 +78,7 @@ def _missing(runner: TaskRunner, nodes: Nodes) -> str:
     active = runner.count(TaskPeerState.ACTIVE)
     parts = []
     if busy:
-        names = ", ".join(name_of(uid, nodes) for uid in sorted(busy))
+        names = _names(busy, nodes, "and")
         parts.append(f"{_some(active, 'peer')} of {names} to complete")
     absent = runner.needed - completed - active
     if absent > 0:
@@ -83,19 +91,29 @@ def _who_could(runner: TaskRunner, nodes: Nodes) -> str:
     free = [
         swop.uid
         for swop in runner.swops.values()
-        if is_listening(swop, nodes) and not swop.enrolled and _may_enrol(runner, swop)
+        if is_listening(swop, nodes) and _may_enrol(runner, swop)
     ]
     if free:
-        return " or ".join(name_of(uid, nodes) for uid in sorted(free))
+        return _names(free, nodes, "or")
     if runner.mode is Assignment.TARGET:
-        return f"the targeted SWOP {', '.join(name_of(uid, nodes) for uid in runner.targets)}"
+        return f"the targeted SWOP {_names(runner.targets, nodes, 'or')}"
     return f"a SWOP (none that is free listens: start one with taskrunner {runner.name})"
 
 
 def _may_enrol(runner: TaskRunner, swop: Swop) -> bool:
+    if swop.enrolled:
+        return swop.retry
     if runner.mode is Assignment.TARGET:
         return swop.uid in runner.targets
     return runner.type is not TaskType.RUN_SWARM or swop.nodes > 0
+
+
+def _names(uids: Iterable[NodeId], nodes: Nodes, last: str) -> str:
+    """``a, b or c``; of many only the first ones."""
+    names = [name_of(uid, nodes) for uid in sorted(uids)]
+    if len(names) > MOST_NAMES:
+        names = [*names[:MOST_NAMES], f"{len(names) - MOST_NAMES} more"]
+    return f" {last} ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
 
 
 def _some(number: int, what: str) -> str:

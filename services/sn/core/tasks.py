@@ -22,6 +22,8 @@ class Task:
     outcome: str
     created: int
     """Chain time, Unix seconds."""
+    request: str
+    """Uid of the request that created it: no other task has it; zeros: of ROOTTASK."""
     finalized: bool = False
     body: list[str] = field(default_factory=list)
 
@@ -42,7 +44,7 @@ class Tasks:
         self.address = event.at
         self.by_name[api.ROOTTASK] = Task(
             api.ROOTTASK, api.TaskType.ROOT_TASK, "HPE", "", api.ROOTTASK, event.created,
-            finalized=True,
+            "0" * 32, finalized=True,
         )  # fmt: skip
 
     def get(self, name: str) -> Task | None:
@@ -59,7 +61,7 @@ class Tasks:
             case on.TaskCreated():
                 self.by_name[event.name] = Task(
                     event.name, event.task_type, event.author, event.prereq, event.outcome,
-                    block.time,
+                    block.time, event.request,
                 )  # fmt: skip
             case on.TaskAppended():
                 begin, end = event.first - 1, event.first - 1 + len(event.lines)

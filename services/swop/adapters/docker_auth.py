@@ -54,8 +54,8 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             text = file.read(LARGEST_FILE + 1)
-        is_sane = len(text) <= LARGEST_FILE and not is_too_deep(text)
-        config = json.loads(text) if is_sane else None
+        fits = len(text) <= LARGEST_FILE and not is_too_deep(text)
+        config = json.loads(text) if fits else None
     except OSError as error:
         raise EngineError(f"Auth file {path} cannot be read: {error.strerror}") from error
     except ValueError as error:

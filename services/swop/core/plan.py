@@ -35,6 +35,9 @@ FS_PORT = 30305
 FOREVER = str(30 * 24 * 3600)
 """Seconds that an SL waits for a program that will never come, until SWOP stops it."""
 LONGEST_PART = 60
+LONGEST_NAME = 63
+"""Of a container: other SLs reach an SL by it where the profile has no slhostip, and a label of a
+host name has no more."""
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
@@ -123,7 +126,7 @@ def plan_pair(
         LABEL_RUN: run, LABEL_IDX: str(node.idx), LABEL_PEER: peer,
     }  # fmt: skip
     stem = f"{_part(profile.groupname)}-{_part(task.name)}"
-    sl_name, ml_name = f"{stem}-s-{node.idx}-{peer[:16]}", f"{stem}-u-{node.idx}-{peer[:16]}"
+    sl_name, ml_name = (_name(stem, f"-{role}-{node.idx}-{peer[:16]}") for role in "su")
     network = None if profile.network == DEFAULT_NETWORK else profile.network
     sl = ContainerSpec(
         role=Role.SL, name=sl_name, image=around.sl_image, env=pair.sl_env(sl_name),
@@ -223,6 +226,11 @@ def _ports(node: NodeDefinition) -> dict[int, int]:
 
 def _kind(mtype: MountType) -> MountKind:
     return MountKind.BIND if mtype is MountType.BIND else MountKind.VOLUME
+
+
+def _name(stem: str, end: str) -> str:
+    """A container's name; one that is too long loses the last of its stem."""
+    return stem[: LONGEST_NAME - len(end)] + end
 
 
 def _part(name: str) -> str:

@@ -113,3 +113,18 @@ async def test_a_chain_that_takes_no_writes_yet_is_waited_for(swarm, monkeypatch
     monkeypatch.setattr(founding, "RETRY_S", 0.01)
     await works(swarm, await swarm.sn())
     assert caplog.text.count(f"cannot make {TASK_REGISTRY} yet: nobody seals") == 2
+
+
+@pytest.mark.parametrize("name", [DEFAULT_CONTRACT, TASK_REGISTRY, DEFAULT_TASKRUNNER])
+async def test_a_write_that_was_given_up_and_happened_after_all(swarm, monkeypatch, name):
+    """A name is given by an earlier try, or by what the sentinel sent in its last life."""
+    write, first = Writer.write, iter([True])
+
+    async def twice(self, call):
+        if call.function == "register" and call.args[0] == name and next(first, False):
+            await write(self, call)
+        await write(self, call)
+
+    monkeypatch.setattr(Writer, "write", twice)
+    await works(swarm, await swarm.sn())
+    assert not next(first, False)

@@ -3,16 +3,19 @@
 import asyncio
 
 from services.common.ids import DEFAULT_CONTRACT
+from services.sn.core.liveness import Pace
 from tests.component.sn.conftest import PATIENCE, on_both_engines
 
 pytestmark = on_both_engines
+CALM = Pace(lost_after=PATIENCE)
+"""No peer sends heartbeats here, and none is to be lost while a slow machine starts an SN."""
 
 
 async def three(swarm):
-    first = await swarm.sn("1")
+    first = await swarm.sn("1", pace=CALM)
     sns = [first]
     for name in "23":
-        sns.append(await swarm.sn(name, **joining(first)))
+        sns.append(await swarm.sn(name, pace=CALM, **joining(first)))
     return sns
 
 
@@ -48,7 +51,7 @@ async def test_the_sentinel_dies_and_another_sn_restarts_without_it(swarm):
     await sns[0].stop()
     state = await peer.enrol(min_peers=1)
     await sns[1].stop()
-    again = await swarm.sn("2", **joining(sns[0]))
+    again = await swarm.sn("2", pace=CALM, **joining(sns[0]))
     state = await peer.check_in()
     assert state.view.leader == peer.uid
     await same_everywhere(swarm, [again, sns[2]], state.cursor)
@@ -61,8 +64,8 @@ async def test_all_restart_from_disk_one_after_another(swarm):
     await same_everywhere(swarm, sns, before.cursor)
     for sn in sns:
         await sn.stop()
-    first = await swarm.sn("1")
-    others = [await swarm.sn(name, **joining(first)) for name in "23"]
+    first = await swarm.sn("1", pace=CALM)
+    others = [await swarm.sn(name, pace=CALM, **joining(first)) for name in "23"]
     await same_everywhere(swarm, [first, *others], before.cursor)
     peer.client = swarm.client(first)
     await peer.register()

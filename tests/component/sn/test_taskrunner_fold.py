@@ -38,6 +38,16 @@ class FoldedHistories(Histories):
         for number, event in enumerate(self.events[before:], before + 1):
             self.runner.apply(decoded(event), Block(number, f"{number:064x}", number))
 
+    # what the contract itself must fulfil is shown in tests/solidity
+
+    def the_contract_is_where_the_oracle_is(self) -> None: ...
+
+    def the_events_alone_tell_the_same(self) -> None: ...
+
+    def what_is_final_stays(self) -> None: ...
+
+    def teardown(self) -> None: ...
+
     @invariant()
     def the_sn_tells_what_is_so(self) -> None:
         oracle, view = self.oracle, view_of(self.runner, Nodes())

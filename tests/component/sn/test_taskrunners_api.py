@@ -9,6 +9,8 @@ from services.common import task_api as api
 from services.common.errors import ConfigError, NotFoundError, ProtocolError
 from services.common.ids import NodeKind
 from services.common.task_api import RunnerState, TaskPeerState, TaskType
+from services.common.task_client import TaskClient
+from services.sn.core import runner_views
 from services.sn.core.liveness import Pace
 from tests.component.sn.conftest import PATIENCE, on_both_engines
 from tests.component.sn.swops import RUNNER, Operator, Swop, new_id
@@ -210,6 +212,23 @@ async def test_a_long_poll_wakes_with_every_change_and_with_nothing_else(swarm):
     assert await watching == state
 
 
+async def test_a_change_is_put_into_words_once_for_all_that_watch(swarm, monkeypatch):
+    sn = await swarm.sn()
+    operator, made = Operator(swarm, sn), []
+    view_of = runner_views.view_of
+    monkeypatch.setattr(
+        runner_views, "view_of", lambda *given: made.append(view_of(*given)) or made[-1]
+    )
+    await operator.final_task()
+    state = await operator.client.runner(RUNNER)
+    clients = [TaskClient(swarm.client(sn, str(n), NodeKind.SWOP)) for n in range(8)]
+    watching = [asyncio.create_task(c.watch(RUNNER, state.cursor, 30)) for c in clients]
+    made.clear()
+    answer = await operator.assign()
+    assert await asyncio.gather(*watching) == [answer] * 8
+    assert len(made) <= 2
+
+
 async def test_an_sn_that_stops_answers_long_polls(swarm):
     sn = await swarm.sn()
     operator = Operator(swarm, sn)
@@ -233,7 +252,7 @@ async def beat(*swops):
 
 @on_both_engines
 async def test_a_silent_swop_is_reaped_and_goes_on_where_it_was(swarm):
-    sn = await swarm.sn(pace=Pace(lost_after=QUICK))
+    sn = await swarm.sn(pace=Pace(lost_after=QUICK, swop_after=QUICK))
     operator, swop = Operator(swarm, sn), await Swop(swarm, sn, "1").register()
     await operator.final_task()
     await swop.listen()
@@ -248,6 +267,23 @@ async def test_a_silent_swop_is_reaped_and_goes_on_where_it_was(swarm):
     assert view.swops[0].listening
     view = (await swop.enrol(1)).view
     assert (view.state, view.active, view.failed) == (RunnerState.RUNNING, 1, 0)
+    assert (await swop.report(1, COMPLETE)).view.state is RunnerState.COMPLETE
+
+
+async def test_a_swop_at_work_has_time_to_come_back(swarm):
+    """Its pairs go on while it is restarted, and nobody is told that they failed."""
+    sn = await swarm.sn(pace=Pace(lost_after=QUICK, swop_after=600))
+    operator, swop = Operator(swarm, sn), await Swop(swarm, sn, "1").register()
+    await operator.final_task()
+    await swop.listen()
+    await operator.assign()
+    await swop.enrol(1)
+    async with asyncio.timeout(PATIENCE):
+        while any(node.alive for node in await operator.sn.nodes() if node.uid == swop.uid):
+            await asyncio.sleep(QUICK / 5)
+    view = (await operator.client.runner(RUNNER)).view
+    assert (view.state, view.active, view.failed) == (RunnerState.RUNNING, 1, 0)
+    await swop.listen()
     assert (await swop.report(1, COMPLETE)).view.state is RunnerState.COMPLETE
 
 

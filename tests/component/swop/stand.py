@@ -257,6 +257,13 @@ class Stand:
                 return
             assert time.monotonic() < deadline, f"{state.view}\n{self.story()}"
 
+    async def lost(self, uid: NodeId) -> None:
+        """Wait until the SN takes a node for lost."""
+        deadline = time.monotonic() + PATIENCE
+        while any(node.alive for node in await self._sn.nodes() if node.uid == uid):
+            assert time.monotonic() < deadline, f"{uid} is not lost\n{self.story()}"
+            await asyncio.sleep(0.2)
+
     async def ended(self) -> api.TaskRunnerView:
         """Wait for COMPLETE or ERROR."""
         states = (api.RunnerState.COMPLETE, api.RunnerState.ERROR)

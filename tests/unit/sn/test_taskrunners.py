@@ -119,6 +119,7 @@ def test_a_failed_run_says_what_can_be_done():
     assert (found.state, found.failed, found.ended) == (RunnerState.ERROR, 1, 108)
     assert "ASSIGN TASK train TO tr TARGET" in found.waiting_for
     assert "RESET TASKRUNNER tr" in found.waiting_for
+    assert f"1 peer of swopa ({A[:8]}) failed, so 3 cannot complete" in found.waiting_for
     assert [(s.uid, s.listening) for s in found.swops] == [(A, True)], "B had nothing in the run"
 
 
@@ -144,6 +145,20 @@ def test_it_is_said_whom_a_target_asks_to_try_again():
     assert not view(*back, on.Reported(1, A, TWO, ACTIVE, "SWOP is back")).swops[0].retry
     first = (on.Listening(1, B, 1), on.Targeted(1, B, 3, NOBODY))
     assert not any(swop.retry for swop in view(*RUNNING, *first).swops if swop.uid == B)
+
+
+def test_whom_a_target_asks_to_try_again_is_waited_for():
+    asked = (*FAILED, on.Targeted(1, A, 3, NOBODY), on.StateChanged(1, RunnerState.RUNNING))
+    assert f"2 more peers of swopa ({A[:8]}) (0 of 3" in view(*asked).waiting_for
+
+
+def test_of_many_swops_only_some_are_named():
+    uids = [f"{number:032x}" for number in range(20)]
+    listening = [on.Listening(0, uid, 1) for uid in uids]
+    assert view(*listening, *ASSIGNED[2:], nodes=nodes_of(*uids)).waiting_for == (
+        "waiting for swop0 (00000000), swop0 (00000000), swop0 (00000000), swop0 (00000000) or "
+        "16 more to take the task"
+    )
 
 
 def test_one_that_failed_may_begin_anew_under_the_same_uid():

@@ -74,6 +74,17 @@ def test_names_are_names_for_docker(name):
         assert len(each) < 200
 
 
+def test_names_can_be_looked_up():
+    """Without slhostip others reach the SL by its name; a label in it has at most 63 characters."""
+    node = replace(NODE, slhostip=None)
+    made = plan(profile=replace(PROFILE, groupname="g" * 60), node=node, name="t" * 160)
+    for each, role in ((made.sl, "s"), (made.ml, "u")):
+        assert len(each.name) == 63
+        assert each.name.endswith(f"-{role}-3-cc4936c40dfcbd00")
+        each.name.encode("idna")
+    assert made.sl.env["THIS_NODE_IP"] == made.sl.name
+
+
 def test_the_sl():
     sl = plan().sl
     assert (sl.role, sl.image, sl.entrypoint, sl.user) == (Role.SL, "hub/org/sl:1", None, None)

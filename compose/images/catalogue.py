@@ -1,0 +1,110 @@
+"""Which images there are, and the command that builds one; pure."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from services.common.errors import ConfigError
+
+VERSION = "0.1.0"
+PREFIX = "swarm-learning"
+TAG = VERSION
+SOURCES = "swarm.sources"
+"""Label: digest of the sources that an image was built from."""
+BASE = "base"
+"""What all services are built on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image."""
+
+    dockerfile: str
+    """Path in the repository."""
+    title: str
+    service: bool = True
+    """Whether it is built on :data:`BASE`."""
+
+
+IMAGES: Mapping[str, Image] = {
+    BASE: Image("compose/images/base/Dockerfile", "Base of the services", service=False),
+    "license": Image("services/license/Dockerfile", "License server"),
+    "sn": Image("services/sn/Dockerfile", "Swarm Network node"),
+    "sl": Image("services/sl/Dockerfile", "Swarm Learning node"),
+    "swop": Image("services/swop/Dockerfile", "SWOP, runs tasks on a host"),
+    "swci": Image("services/swci/Dockerfile", "SWCI, the operators' shell"),
+    "tools": Image("compose/images/tools/Dockerfile", "Certificates, flows, socket proxy"),
+    "ml-pytorch": Image("compose/images/ml-pytorch/Dockerfile", "PyTorch and client", False),
+    "ml-keras": Image("compose/images/ml-keras/Dockerfile", "Keras and client", False),
+}
+"""In the order in which they are built."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a build takes from the machine."""
+
+    base_image: str
+    wheels_image: str
+    """``scratch`` where there are none."""
+    secrets: Mapping[str, str]
+    """Files by the name of the secret; never in the image."""
+    revision: str = ""
+    sources: str = ""
+    """Their digest."""
+
+
+def check(names: Collection[str]) -> None:
+    """Check the names of images.
+
+    Raises:
+        ConfigError: there is no such image.
+    """
+    for name in names:
+        if name not in IMAGES:
+            raise ConfigError(f"no image called {name!r}; there are {', '.join(IMAGES)}")
+
+
+def full_name(name: str, prefix: str = PREFIX, tag: str = TAG) -> str:
+    """What the engine calls image ``name``."""
+    return f"{prefix}/{name}:{tag}"
+
+
+def command(name: str, prefix: str, tag: str, around: Surroundings) -> list[str]:
+    """The words that build image ``name``, the repository's root being the context."""
+    image = IMAGES[name]
+    arguments = {"WHEELS_IMAGE": around.wheels_image}
+    if image.service:
+        arguments["SWARM_BASE"] = full_name(BASE, prefix, tag)
+    else:
+        arguments["BASE_IMAGE"] = around.base_image
+    labels = {
+        "title": f"Swarm Learning: {image.title}",
+        "version": VERSION,
+        "licenses": "Apache-2.0",
+        "revision": around.revision,
+    }
+    words = ["docker", "buildx", "build", "--load", "--file", image.dockerfile]
+    words += ["--tag", full_name(name, prefix, tag)]
+    for key, value in arguments.items():
+        words += ["--build-arg", f"{key}={value}"]
+    for key, value in labels.items():
+        words += ["--label", f"org.opencontainers.image.{key}={value}"]
+    words += ["--label", f"{SOURCES}={around.sources}"]
+    for key, path in around.secrets.items():
+        words += ["--secret", f"id={key},src={path}"]
+    return [*words, "."]
+
+
+def with_base(names: Collection[str]) -> list[str]:
+    """``names`` in the order of building, and the base where a service needs it.
+
+    The base is built each time, so that no service stands on an old one; what has not changed is
+    in the engine's cache.
+
+    Args:
+        names: of :data:`IMAGES`.
+    """
+    wanted = set(names)
+    if any(IMAGES[name].service for name in names):
+        wanted.add(BASE)
+    return [name for name in IMAGES if name in wanted]
