@@ -108,7 +108,9 @@ class Request:
                 "otherwise no round can ever be merged"
             )
         if not is_contract_name(self.contract):
-            raise ConfigError(f"--contract {self.contract!r}: 1 to 160 characters and no '/'")
+            raise ConfigError(
+                f"--contract {self.contract!r}: 1 to 160 characters, no '/', not '.' or '..'"
+            )
         seconds = self.quorum_seconds
         if seconds is not None and not 0 <= seconds < math.inf:
             raise ConfigError(f"--quorum-seconds {seconds}: must be a finite number from 0")
@@ -327,6 +329,7 @@ class Planner:
             "SWARM_BIND_IP": LOOPBACK,
             "THIS_NODE_IP": LOOPBACK,
             "SWARM_NODE_UID": uid,
+            "SWARM_CONTAINER_NAME": name,
             "SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_IP": LOOPBACK,
             "SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_PORT": str(self.ports.license),
             **variables,

@@ -11,12 +11,13 @@ ERROR = "ERROR "
 """How the element of an answer starts that says why a command failed; the blank counts."""
 NO_OUTPUT = "ERROR : Command did not produce output"
 NO_ANSWER = "ERROR : Exception occurred during POST request"
-DEEPEST = 32
-"""Levels of an answer; those of a SWCI have few."""
 COLUMNS = (
     "NodeType", "HostIP", "Port", "ContainerName", "UUID", "ParentUUID", "i-am-alive",
 )  # fmt: skip
 """Of LIST NODES."""
+DEEPEST = 32
+"""Levels of an answer's JSON. Python's parser recurses in C and may crash where a program has
+raised the recursion limit."""
 
 
 class CommandError(Exception):

@@ -21,14 +21,18 @@ DEFAULT_CONTRACT = "defaultbb.cqdb.sml.hpe"
 
 NodeIdField = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 DigestField = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+LONGEST_NAME = 160
+"""Characters of a contract's name (HPE's limit)."""
+_BAD = r"/\x00-\x1f\x7f-\x9f\u2028\u2029"
+_NAME = f"[^.{_BAD}][^{_BAD}]?|[.][^.{_BAD}]|[^{_BAD}]{{3,}}"
+"""All but ``.`` and ``..``: in a URL they are this folder and the one above."""
+
 ContractNameField = Annotated[
-    str,
-    StringConstraints(
-        min_length=1, max_length=160, pattern=r"^[^/\x00-\x1f\x7f-\x9f\x{2028}\x{2029}]+$"
-    ),
+    str, StringConstraints(min_length=1, max_length=LONGEST_NAME, pattern=f"^(?:{_NAME})$")
 ]
 
-_CONTRACT = re.compile(r"[^/\x00-\x1f\x7f-\x9f\u2028\u2029]{1,160}")
+_CONTRACT = re.compile(_NAME)
 
 
 class NodeKind(StrEnum):
@@ -44,7 +48,7 @@ class NodeKind(StrEnum):
 def is_contract_name(name: str) -> bool:
     """Whether ``name`` can name a contract: 1 to 160 characters, no ``/``, no control characters.
 
-    The length is HPE's limit (160 characters); that ``/`` is not allowed is our choice, because
+    The length is HPE's limit; that ``/``, ``.`` and ``..`` are not allowed is our choice, because
     names appear in URLs.
     """
-    return _CONTRACT.fullmatch(name) is not None
+    return len(name) <= LONGEST_NAME and _CONTRACT.fullmatch(name) is not None

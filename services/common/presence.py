@@ -2,18 +2,14 @@
 
 import asyncio
 import logging
-import socket
-from contextlib import suppress
-from pathlib import Path
 
 from services.common import sn_api as api
 from services.common.errors import NotFoundError, RemoteError
-from services.common.ids import NodeId, NodeKind
+from services.common.ids import NodeId
 from services.common.sn_client import SnClient
 
 VERSION = "0.1.0"
 """Of the services; LIST NODES and the ledger hold it."""
-INFO_FILE = Path("/tmp/container_info_file")  # noqa: S108 - the documented place
 
 
 class Presence:
@@ -22,21 +18,18 @@ class Presence:
     Args:
         sn: state API.
         uid: the node's.
-        kind: what it is.
-        endpoint: ``host:port`` of its server, or of its SN.
+        me: what it says of itself.
         log: of the node.
         also: behind "registered as ... with the SN" in the log.
         endures: whether the node goes on where an SN is not well for longer than the client tries.
     """
 
     def __init__(
-        self, sn: SnClient, uid: NodeId, kind: NodeKind, endpoint: str, log: logging.Logger,
+        self, sn: SnClient, uid: NodeId, me: api.NodeRegistration, log: logging.Logger,
         also: str = "", *, endures: bool = False,
     ) -> None:  # fmt: skip
         self._sn, self._uid, self._log, self._also, self._endures = sn, uid, log, also, endures
-        self._registration = api.NodeRegistration(
-            kind=kind, endpoint=endpoint, container=container_name(), version=VERSION
-        )
+        self._registration = me
         self._heartbeat_s = 2.0
 
     async def register(self) -> None:
@@ -73,12 +66,3 @@ class Presence:
         if not self._endures:
             raise exc
         self._log.warning("%s: %s", what, exc)
-
-
-def container_name() -> str:
-    """The container's name as the run scripts left it, else the host name (``compat/02``)."""
-    with suppress(OSError):
-        lines = INFO_FILE.read_text().splitlines()
-        if lines and lines[0]:
-            return lines[0][:12]
-    return socket.gethostname()

@@ -38,6 +38,8 @@ class NodeSettings(BaseSettings):
     """Ours: address to listen on."""
     swarm_node_uid: str = Field("", pattern="^([0-9a-f]{32})?$")
     """Ours: the node's UID (32 hex digits); made at random where it is not set."""
+    swarm_container_name: str = ""
+    """Ours: the node's name in LIST NODES; where it is not set see ``common.container``."""
     swarm_log_level: str = "INFO"
     """Ours: DEBUG, INFO, WARNING or ERROR."""
 

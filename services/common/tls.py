@@ -99,6 +99,9 @@ class OutspokenServerSide(ssl.SSLObject):
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError as exc:
+            if exc.reason == "HTTP_REQUEST":  # no TLS: it understands no alert
+                log.warning("client refused: it speaks plain HTTP, this port HTTPS")
+                raise
             self._refused = exc
             log.warning("TLS client refused: %s", getattr(exc, "verify_message", "") or exc.reason)
             raise ssl.SSLWantReadError from exc

@@ -7,9 +7,10 @@ import socket
 
 from services.common import logs
 from services.common import sn_api as api
+from services.common.container import container_name
 from services.common.errors import MlError, NotFoundError, ProtocolError, SwarmError
 from services.common.ids import NodeId, NodeKind
-from services.common.presence import Presence
+from services.common.presence import VERSION, Presence
 from services.common.process import until_cancelled
 from services.sl.adapters.bridge import Bridge
 from services.sl.adapters.ml import MlSession
@@ -40,8 +41,12 @@ class Node:
         self._settings, self._sn = tools.settings, tools.sn
         self._terms: wire.SessionRequest | None = None
         endpoint = tools.settings.endpoint(socket.gethostname())
+        me = api.NodeRegistration(
+            kind=NodeKind.SL, endpoint=endpoint,
+            container=container_name(tools.settings.swarm_container_name), version=VERSION,
+        )  # fmt: skip
         also = f", file server at {endpoint}"
-        self._presence = Presence(self._sn, tools.uid, NodeKind.SL, endpoint, log, also)
+        self._presence = Presence(self._sn, tools.uid, me, log, also)
 
     async def live(self) -> None:
         """Register, take part in one training, sign off."""

@@ -9,6 +9,7 @@ from functools import partial
 
 from eth_utils.address import to_checksum_address
 
+from services.common.container import container_name
 from services.common.errors import NotFoundError
 from services.common.ids import NodeId, NodeKind
 from services.common.license_api import Feature
@@ -99,8 +100,9 @@ class _Node:
         self._snapshots = FileSnapshots(settings.sn_data_dir)
         self._me = NodeRegistered(
             uid=uid, kind=NodeKind.SN, sentinel=settings.sn_i_am_sentinel,
-            endpoint=settings.api_endpoint(host, api_sock.getsockname()[1]), container=host,
-            version=VERSION, parent=uid, fingerprint=identity.certificate.fingerprint,
+            endpoint=settings.api_endpoint(host, api_sock.getsockname()[1]),
+            container=container_name(settings.swarm_container_name), version=VERSION, parent=uid,
+            fingerprint=identity.certificate.fingerprint,
         )  # fmt: skip
 
     async def run(self) -> None:

@@ -9,10 +9,10 @@ from services.swci.core.reply import ERROR, Layout, Reply, printable
 
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 BANNER = (
-    "HPE SWARM LEARNING SWCI NODE",
-    "as the open Swarm Learning speaks it. Copyright: its authors, Apache-2.0",
+    "SWARM LEARNING SWCI NODE",
+    "open Swarm Learning. Copyright: its authors, Apache-2.0",
 )
-"""The first line is HPE's, because scripts look for it."""
+"""HPE's has a box like it; this is not HPE's product and does not say so."""
 WIDTH = 76
 
 
@@ -45,7 +45,7 @@ class Console:
     def echo(self, counter: int, line: str) -> None:
         """A line of a script, behind the prompt; comments and blank lines too."""
         if not self._as_json:
-            self._line(prompt(counter) + printable(line))
+            self._line(prompt(counter) + printable(line.replace("\t", INDENT)))
 
     def progress(self, text: str) -> None:
         """A line of a command that still runs, or a mark that time passes."""

@@ -12,6 +12,7 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
 from services.swci.console import Console, prompt
+from services.swci.core.arguments import Source
 from services.swci.core.manual import complete, wanted
 from services.swci.interpreter import Interpreter
 
@@ -44,8 +45,11 @@ class TableCompleter(Completer):
         cut = max(text.rfind(" "), text.rfind("\t")) + 1
         _, sources = wanted(text[:cut])
         names = await self._interpreter.known(sources)
-        for word in complete(text, names):
-            yield Completion(word, start_position=cut - len(text))
+        words = complete(text, names)
+        # the only one is whole, and the next word may follow; a file may be a folder
+        behind = " " if len(words) == 1 and Source.FILES not in sources else ""
+        for word in words:
+            yield Completion(word + behind, start_position=cut - len(text))
 
 
 class Shell:

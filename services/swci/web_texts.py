@@ -23,7 +23,7 @@ Certificates name roles, not hosts; so curl is told which host plays SWCI-1:
 All clients share one interpreter: its current folder (cd), its contexts and the active one.
 Requests run side by side. Commands that change what is shared wait for each other; a SLEEP or
 WAIT FOR TASKRUNNER does not hold up anybody. A client that closes its connection cancels its
-command."""
+command; CREATE TASK FROM is finished all the same."""
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"description": "The request is wrong; the answer says what to send instead."},

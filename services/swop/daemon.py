@@ -6,11 +6,14 @@ import os
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from services.common.container import container_name
 from services.common.errors import ConfigError, NotFoundError, SwarmError
 from services.common.ids import NodeId, NodeKind
 from services.common.license_api import Feature
 from services.common.license_client import held_license
+from services.common.presence import VERSION
 from services.common.settings import service_address
+from services.common.sn_api import NodeRegistration
 from services.common.sn_client import SnClient
 from services.common.task_client import TaskClient
 from services.common.task_definition import TaskDefinition, from_chain
@@ -62,7 +65,11 @@ async def serve(settings: SwopSettings) -> None:
         await sn.version()
         log.info("API-Server is UP!")
         tools = await _tools(settings, profile, policy, uid, engine, sn)
-        await Node(tools, sn, endpoint, settings.swop_on_stop).live()
+        me = NodeRegistration(
+            kind=NodeKind.SWOP, endpoint=endpoint,
+            container=container_name(settings.swarm_container_name), version=VERSION,
+        )  # fmt: skip
+        await Node(tools, sn, me, settings.swop_on_stop).live()
 
 
 def _profile(settings: SwopSettings) -> Profile:

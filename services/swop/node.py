@@ -7,9 +7,10 @@ from contextlib import suppress
 from uuid import uuid4
 
 from services.common import logs
+from services.common import sn_api as api
 from services.common import task_api as tasks_api
 from services.common.errors import NotFoundError, RemoteError, SwarmError
-from services.common.ids import NodeId, NodeKind
+from services.common.ids import NodeId
 from services.common.presence import Presence
 from services.common.process import until_cancelled
 from services.common.sn_client import SnClient
@@ -42,17 +43,17 @@ class Node:
     Args:
         tools: what its work needs.
         sn: state API.
-        endpoint: of its SN, for LIST NODES.
+        me: as LIST NODES shows it.
         on_stop: ``keep`` or ``stop``: what happens to running containers when we are told to end.
     """
 
-    def __init__(self, tools: Tools, sn: SnClient, endpoint: str, on_stop: str) -> None:
+    def __init__(self, tools: Tools, sn: SnClient, me: api.NodeRegistration, on_stop: str) -> None:
         self.uid: NodeId = tools.around.swop
         self._tools, self._sn, self._tasks = tools, sn, TaskClient(sn)
         self._on_stop = on_stop
         self._agent = Agent(self.uid, len(tools.profile.nodes), lambda: NodeId(uuid4().hex))
         self._jobs: Jobs | None = None
-        self._presence = Presence(sn, self.uid, NodeKind.SWOP, endpoint, log, endures=True)
+        self._presence = Presence(sn, self.uid, me, log, endures=True)
         self._events: asyncio.Queue[ev.Event] = asyncio.Queue()
 
     async def live(self) -> None:

@@ -17,6 +17,10 @@ from tests.pki import Pki
 ME = NodeId("a" * 32)
 
 
+def said(endpoint: str) -> api.NodeRegistration:
+    return api.NodeRegistration(kind=NodeKind.SWOP, endpoint=endpoint, version=VERSION)
+
+
 class Forgetful:
     """An SN that knows a node for two heartbeats."""
 
@@ -52,7 +56,7 @@ async def test_an_sn_that_is_not_there(tmp_path, caplog: pytest.LogCaptureFixtur
     with rest.listen("127.0.0.1", 0, "nobody") as sock:
         name = f"127.0.0.1:{sock.getsockname()[1]}"
     client = SnClient(Pki(tmp_path).identity(NodeKind.SWOP), [name], patience=0.0)
-    presence = Presence(client, ME, NodeKind.SWOP, name, logging.getLogger("x"), endures=endures)
+    presence = Presence(client, ME, said(name), logging.getLogger("x"), endures=endures)
     if endures:
         await presence.register_again()
         assert "not registered: no SN answers" in caplog.text
@@ -70,7 +74,7 @@ async def test_a_forgotten_node_registers_again(tmp_path, caplog: pytest.LogCapt
     sock = rest.listen("127.0.0.1", 0, "a fake SN")
     name = f"127.0.0.1:{sock.getsockname()[1]}"
     client = SnClient(pki.identity(NodeKind.SWOP), [name], patience=0.0)
-    presence = Presence(client, ME, NodeKind.SWOP, name, logging.getLogger("x"), ", as a test")
+    presence = Presence(client, ME, said(name), logging.getLogger("x"), ", as a test")
     async with rest.serving(sn.app, sock, pki.identity(NodeKind.SN)):
         await presence.register()
         beats = asyncio.create_task(presence.heartbeats())

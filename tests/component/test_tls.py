@@ -196,10 +196,12 @@ def test_tls_below_1_2_is_refused(pki):
     assert shake_hands(identity.client_context(), identity.server_context()) == "TLSv1.3"
 
 
-async def test_plain_http_is_refused_and_the_server_goes_on(service, pki):
-    async with httpx.AsyncClient(trust_env=False) as http:
-        with pytest.raises(httpx.HTTPError):
+async def test_plain_http_is_refused_at_once_and_the_server_goes_on(service, pki, caplog):
+    soon = 5.0  # seconds; a handshake may take 10
+    async with httpx.AsyncClient(trust_env=False, timeout=soon) as http:
+        with pytest.raises(httpx.RemoteProtocolError):
             await http.get(f"http://127.0.0.1:{service.port}/whoami")
+    assert "it speaks plain HTTP, this port HTTPS" in caplog.text
     assert (await service.ask(pki.identity(NodeKind.SL).client_context())).status_code == 200
 
 

@@ -10,10 +10,10 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
 from services.common import sn_api as api
-from services.common.errors import ProtocolError
 from services.common.ids import ContractNameField, NodeId, NodeIdField, NodeKind
 from services.sn.adapters.trainings import Trainings
 from services.sn.api.access import NOBODY, Member, Sn, Who, add_events, as_json, by
+from services.sn.api.told import check_free, told
 from services.sn.core.training import Training
 from services.sn.core.views import summary_of
 
@@ -50,9 +50,9 @@ def router(sn: Sn) -> APIRouter:
     @routes.post("")
     async def create(body: api.CreateContract, who: Who) -> Response:
         who.require(NodeKind.SWCI)
-        if body.name in sn.projection.now.directory.contracts:
-            raise ProtocolError(f"the name {body.name!r} is taken", "name-taken")
-        await sn.trainings.create(body.name)
+        check_free(sn.projection.now.directory, "training contract", body.name)
+        with told(f"training contract {body.name}"):
+            await sn.trainings.create(body.name)
         return as_json(summary_of(sn.projection.training(body.name)), 201)
 
     @routes.post("/{name}/reset")

@@ -10,10 +10,10 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
 from services.common import task_api as api
-from services.common.errors import ProtocolError
 from services.common.ids import ContractNameField, NodeId, NodeIdField, NodeKind
 from services.sn.adapters.tasks import TaskRunners
 from services.sn.api.access import NOBODY, Member, Sn, Who, add_events, as_json, by
+from services.sn.api.told import check_free, told
 from services.sn.core.runner_views import summary_of
 from services.sn.core.taskrunners import TaskRunner
 
@@ -55,9 +55,9 @@ def _add_operators_writes(sn: Sn, routes: APIRouter) -> None:
     async def create(body: api.CreateTaskRunner, who: Who) -> Response:
         async with sn.recording(body.name, NOBODY, who):
             who.require(NodeKind.SWCI)
-            if body.name in sn.projection.now.directory.contracts:
-                raise ProtocolError(f"the name {body.name!r} is taken", "name-taken")
-            await sn.runners.create(body.name)
+            check_free(sn.projection.now.directory, "taskrunner", body.name)
+            with told(f"taskrunner {body.name}"):
+                await sn.runners.create(body.name)
         return as_json(sn.projection.runner_state(body.name), 201)
 
     @routes.post("/{name}/assign")
@@ -65,7 +65,8 @@ def _add_operators_writes(sn: Sn, routes: APIRouter) -> None:
         runner = sn.projection.runner(name)
         async with sn.recording(runner, NOBODY, who):
             who.require(NodeKind.SWCI)
-            await sn.runners.assign(runner, body)
+            with told(f"task {body.task}"):
+                await sn.runners.assign(runner, body)
         return as_json(sn.projection.runner_state(name))
 
     @routes.post("/{name}/reset")

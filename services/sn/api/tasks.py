@@ -11,6 +11,7 @@ from services.common import task_api as api
 from services.common.ids import NodeKind
 from services.common.tls import PeerCertificate
 from services.sn.api.access import NOBODY, Member, Sn, Who, as_json
+from services.sn.api.told import told
 from services.sn.core.tasks import info_of, summary_of
 
 
@@ -55,7 +56,8 @@ async def _write(
 ) -> None:
     async with sn.recording(name, NOBODY, who):
         who.require(NodeKind.SWCI)
-        await act()
+        with told(f"task {name}"):
+            await act()
 
 
 def _summary(sn: Sn, name: str, status: int = 200) -> Response:

@@ -1,7 +1,7 @@
 """Commands about contexts."""
 
 from services.common.errors import ConfigError, ProtocolError, SnUnavailableError, SwarmError
-from services.swci.adapters.session import TAKEN, Context, Session, Talk, learn_sns
+from services.swci.adapters.session import Context, Session, Talk, learn_sns
 from services.swci.core import commands as c
 from services.swci.core.commands import Address
 from services.swci.core.reply import Reply, fields, listed, success
@@ -31,7 +31,7 @@ async def _create(
     if known is not None and known.address != address:
         raise ProtocolError(
             f"context {name} exists already, with {known.address}: choose another name",
-            TAKEN,
+            "name-taken",
         )
     if len(session.contexts) >= MOST_CONTEXTS:
         raise ProtocolError(f"a session holds at most {MOST_CONTEXTS} contexts", "too-many")

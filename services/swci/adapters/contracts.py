@@ -2,19 +2,18 @@
 
 from services.common.errors import NotFoundError
 from services.common.sn_api import ContractSummary
-from services.swci.adapters.session import Session, Talk, learn_sns, naming
+from services.swci.adapters.session import Session, Talk, learn_sns
 from services.swci.core import commands as c
 from services.swci.core import shown_swarm as shown
 from services.swci.core.reply import Reply, listed, success
 
 REASON = "SWCI: RESET CONTRACT"
+BROKEN_OFF = "WARNING - The training had not ended: it is broken off on all its peers"
 
 
 async def create(session: Session, command: c.CreateContract, _talk: Talk) -> Reply:
     """CREATE CONTRACT name."""
-    sn = session.sn
-    with naming("training contract", command.name):
-        await sn.create_contract(command.name)
+    await session.sn.create_contract(command.name)
     return success(f"CONTRACT CREATED : {command.name}", data={"contract": command.name})
 
 
@@ -54,8 +53,13 @@ async def perf_data(session: Session, command: c.PerfData, _talk: Talk) -> Reply
 
 async def reset(session: Session, command: c.ResetContract, _talk: Talk) -> Reply:
     """RESET CONTRACT name: also one that is uninitialized already."""
-    await session.sn.reset(command.contract, REASON)
-    return success(f"CONTRACT RESET : {command.contract}", data={"contract": command.contract})
+    sn = session.sn
+    before = (await sn.state(command.contract)).view
+    await sn.reset(command.contract, REASON)
+    broken_off = shown.trains(before)
+    warning = [BROKEN_OFF] if broken_off else []
+    data = {"contract": command.contract, "broken_off": broken_off}
+    return success(f"CONTRACT RESET : {command.contract}", *warning, data=data)
 
 
 async def list_nodes(session: Session, _command: c.ListNodes, _talk: Talk) -> Reply:

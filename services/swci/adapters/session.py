@@ -1,13 +1,14 @@
 """What one operator session knows: its contexts, its folder, its switches."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
-from services.common.errors import ConfigError, NotFoundError, ProtocolError
+from services.common.errors import ConfigError, NotFoundError
 from services.common.ids import NodeKind
 from services.common.sn_api import NodeInfo
 from services.common.sn_client import SnClient
@@ -17,7 +18,6 @@ from services.swci.core.reply import printable
 from services.swci.settings import SwciSettings
 
 MARK = "#"
-TAKEN = "name-taken"
 
 Progress = Callable[[str], None]
 """Is told lines while a command still runs (they are not in its reply again), and ``#`` once in a
@@ -122,15 +122,19 @@ def learn_sns(sn: SnClient, nodes: list[NodeInfo]) -> None:
     )
 
 
-@contextmanager
-def naming(what: str, name: str) -> Iterator[None]:
-    """Say it in a sentence where the name of a new thing is taken: contracts answer the name."""
+async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Do ``work`` whole, also where its operator goes away or presses Ctrl-C in the middle.
+
+    Cancelling it a second time does not wait for its end.
+    """
+    doing = asyncio.ensure_future(work)
     try:
-        yield
-    except ProtocolError as exc:
-        if exc.code != TAKEN:
-            raise
-        raise ProtocolError(f"{what} {name} exists already: choose another name", TAKEN) from exc
+        await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await asyncio.wait([doing])
+        if not doing.cancelled():
+            doing.exception()  # nobody is there any more to be told
+        raise
 
 
 def new_request() -> str:

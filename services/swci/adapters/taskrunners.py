@@ -2,7 +2,7 @@
 
 from services.common.errors import NotFoundError
 from services.common.task_api import Assign, Assignment
-from services.swci.adapters.session import Session, Talk, naming, new_request
+from services.swci.adapters.session import Session, Talk, new_request
 from services.swci.core import commands as c
 from services.swci.core import shown_tasks as shown
 from services.swci.core.reply import Reply, fields, listed, success
@@ -12,8 +12,7 @@ REASON = "SWCI: RESET TASKRUNNER"
 
 async def create(session: Session, command: c.CreateTaskRunner, _talk: Talk) -> Reply:
     """CREATE TASKRUNNER name."""
-    with naming("taskrunner", command.name):
-        await session.swarm.tasks.create_runner(command.name)
+    await session.swarm.tasks.create_runner(command.name)
     return success(f"TASKRUNNER CREATED : {command.name}", data={"taskrunner": command.name})
 
 

@@ -4,12 +4,12 @@ import asyncio
 from pathlib import Path
 
 from services.common.errors import ConfigError, SwarmError
+from services.common.ids import is_contract_name
 from services.common.task_api import LINES_AT_ONCE, BodyLines, TaskHeader, TaskType
-from services.common.task_definition import body_lines, from_chain, parse
-from services.swci.adapters.session import Session, Talk, naming, new_request
+from services.common.task_definition import TaskDefinition, body_lines, from_chain, parse
+from services.swci.adapters.session import Session, Talk, new_request, to_the_end
 from services.swci.core import commands as c
 from services.swci.core import shown_tasks as shown
-from services.swci.core.arguments import is_name
 from services.swci.core.reply import Reply, listed, success
 
 LONGEST_FILE = 1024 * 1024
@@ -31,27 +31,29 @@ async def create_from(session: Session, command: c.CreateTaskFrom, talk: Talk) -
     definition = parse(text, command.file)
     lines = body_lines(definition)
     talk.line("Task definition is valid")
+    await to_the_end(_put(session, definition, lines, talk))
+    return Reply((), {"task": definition.name, "lines": len(lines)})
+
+
+async def _put(session: Session, definition: TaskDefinition, lines: list[str], talk: Talk) -> None:
     await _register(
         session, definition.name, TaskType(definition.type), definition.author, definition.prereq,
         definition.outcome,
     )  # fmt: skip
     talk.line(f"Task Registered : {definition.name}")
     talk.line("Appending Task Body")
-    told = []
     try:
         for start in range(0, len(lines), LINES_AT_ONCE):
             batch = lines[start : start + LINES_AT_ONCE]
             await session.swarm.tasks.append(
                 definition.name, BodyLines(first=start + 1, lines=batch)
             )
-            told.append(f"batch start : {start + 1} , len : {len(batch)} Successful")
-            talk.line(told[-1])
+            talk.line(f"batch start : {start + 1} , len : {len(batch)} Successful")
     except SwarmError as exc:
         gone = await _delete_quietly(session, definition.name)
         raise type(exc)(
             f"the body of task {definition.name} was refused: {exc}. {gone}", exc.code
         ) from exc
-    return Reply((), {"task": definition.name, "lines": len(lines)})
 
 
 def _read(path: Path) -> str:
@@ -70,13 +72,12 @@ def _read(path: Path) -> str:
 async def _register(
     session: Session, name: str, kind: TaskType, author: str, prereq: str, outcome: str
 ) -> None:
-    if not is_name(name):
+    if not is_contract_name(name):
         raise ConfigError(f"a task cannot have the name {name}: choose another one")
     header = TaskHeader(
         name=name, type=kind, author=author, prereq=prereq, outcome=outcome, request=new_request()
     )
-    with naming("task", name):
-        await session.swarm.tasks.create_task(header)
+    await session.swarm.tasks.create_task(header)
 
 
 async def _delete_quietly(session: Session, name: str) -> str:

@@ -38,10 +38,14 @@ async def _wait_for(session: Session, address: Address, retries: int, talk: Talk
         if trouble is None:
             return success(UP, data={"host": address.host, "port": address.port, "tries": tried})
         if not trouble.waiting_helps or tried == retries:
-            raise SnUnavailableError(f"{address} is not up after {tried} tries. {trouble.why}")
+            raise SnUnavailableError(f"{address} is not up after {_tries(tried)}. {trouble.why}")
         talk.mark()
         await asyncio.sleep(session.settings.swci_wait_retry_seconds)
     raise AssertionError("at least one try")
+
+
+def _tries(count: int) -> str:
+    return "1 try" if count == 1 else f"{count} tries"
 
 
 async def sleep(_session: Session, command: c.Sleep, _talk: Talk) -> Reply:

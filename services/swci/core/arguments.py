@@ -54,13 +54,8 @@ class Argument:
     """Takes the rest of the line, blanks included."""
 
 
-def is_name(text: str) -> bool:
-    """Whether it can name a contract or a task, and stand in a URL: ``..`` there is the parent."""
-    return is_contract_name(text) and text not in (".", "..")
-
-
 def _name(text: str) -> str:
-    if not is_name(text):
+    if not is_contract_name(text):
         raise NotThisError('a name: 1 to 160 characters without "/", not "." or ".."')
     return text
 

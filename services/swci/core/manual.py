@@ -49,7 +49,7 @@ def wanted(before: str) -> tuple[set[str], set[Source]]:
     typed = [word.text for word in words_of(before)]
     fixed: set[str] = set()
     sources: set[Source] = set()
-    for form in (form for entry in COMMANDS for form in entry.forms):
+    for form in (form for entry in COMMANDS for form in entry.forms if not form.legacy):
         for part in _next_parts(form, typed):
             if part.argument is None:
                 fixed.add(part.word)

@@ -64,7 +64,7 @@ def contract_info(summary: api.ContractSummary) -> Reply:
 
 
 def contract_status(view: api.ContractView, created: int, last_merge: int) -> Reply:
-    """GET CONTRACT STATUS.
+    """GET CONTRACT STATUS. ROUND is the open one; of a training that has ended the last one.
 
     Args:
         view: the contract now.
@@ -74,6 +74,7 @@ def contract_status(view: api.ContractView, created: int, last_merge: int) -> Re
     terms = view.terms
     ready = progress(view)
     leader = next((p.container for p in view.peers if p.uid == view.leader), "")
+    merged = view.merged.round if view.merged else 0
     shown = {
         "CONTRACT_NAME": view.name,
         "STATE": view.phase.value,
@@ -82,7 +83,8 @@ def contract_status(view: api.ContractView, created: int, last_merge: int) -> Re
         "PEERS": len(view.peers),
         "LIVE_PEERS": sum(peer.live for peer in view.peers),
         "COMPLETED_PEERS": sum(peer.state is not PeerState.TRAINING for peer in view.peers),
-        "ROUND": view.round,
+        "ROUND": merged if view.phase is Phase.COMPLETED else view.round,
+        "MERGED_ROUNDS": merged,
         "LEADER": f"{view.leader} {leader}".strip(),
         "MERGE_METHOD": terms.merge_method if terms else None,
         "WAITING": f"{ready[0]}/{ready[1]}" if ready else None,
@@ -107,6 +109,12 @@ def progress(view: api.ContractView) -> tuple[int, int] | None:
     if view.phase is Phase.MERGING and view.proposal is not None:
         return len(view.proposal.attested), view.terms.attestations
     return None
+
+
+def trains(view: api.ContractView) -> bool:
+    """Whether a training is under way, which a reset breaks off."""
+    is_open = view.phase not in (Phase.UNINITIALIZED, Phase.COMPLETED)
+    return is_open and any(p.live and p.state is PeerState.TRAINING for p in view.peers)
 
 
 def perf_data(view: api.ContractView) -> Reply:

@@ -263,12 +263,18 @@ COMMANDS: tuple[Entry, ...] = (
     ),
     _entry("EXIT", "Ends the session.", _form("EXIT", c.Exit)),
     _entry("CD", "Changes the current directory.", _form("CD <dir>", c.ChangeDir)),
-    _entry("PWD", "Shows the current directory.", _form("PWD", c.PrintDir)),
+    _entry(
+        "PWD",
+        "Shows the current directory.",
+        _form("PWD", c.PrintDir),
+        _form("PWD()", c.PrintDir, legacy=True),
+    ),
     _entry(
         "LS",
         "Lists files. Options: -a (hidden ones too), -l (long), -1, -d, -h, -r, -t, -S, -R,\n"
         "and names of files and directories.",
         _form("LS [options]", c.ListDir),
+        _form("LS()", c.ListDir, legacy=True),
     ),
     _entry(
         "HELP",

@@ -172,6 +172,7 @@ class _Pair:
         node = self._node
         own = {
             "THIS_NODE_IP": node.slhostip or name,
+            "SWARM_CONTAINER_NAME": name,
             "SL_FS_PORT": str(node.slport or FS_PORT),
             **({"SL_FS_SERVICE": node.slfsservice} if node.slfsservice else {}),
             **sn_of(self._profile, self._around.sn),

@@ -152,7 +152,7 @@ async def test_a_leaders_remark_on_an_update_is_kept_once(swarm):
 def why_from(request, monkeypatch):
     """Where the reason of a refusal comes from; not every engine puts it into receipts."""
     if request.param != "the receipt":
-        monkeypatch.setattr("services.sn.adapters.projection.refusal_in", lambda receipt: None)
+        monkeypatch.setattr("services.sn.adapters.settling.refusal_in", lambda receipt: None)
 
 
 @pytest.mark.usefixtures("why_from")
@@ -227,7 +227,7 @@ async def test_contracts_are_created_by_swci_and_reset(swarm):
     with pytest.raises(ForbiddenError, match="SWCI"):
         await peer.client.create_contract("mine")
     await swci.create_contract("mine")
-    with pytest.raises(ProtocolError, match="taken") as refused:
+    with pytest.raises(ProtocolError, match="mine exists already: choose") as refused:
         await swci.create_contract("mine")
     assert refused.value.code == "name-taken"
     rows = await peer.client.contracts()

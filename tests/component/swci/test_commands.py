@@ -10,6 +10,7 @@ from services.common import sn_api
 from services.common.ids import DEFAULT_CONTRACT, NodeKind
 from services.common.sn_client import SnClient
 from services.common.task_api import DEFAULT_TASKRUNNER, TaskPeerState
+from services.swci.adapters.contracts import BROKEN_OFF
 from services.swci.core import commands as c
 from services.swci.core.grammar import parse
 from services.swci.core.reply import Layout
@@ -94,7 +95,8 @@ async def test_a_training_under_way(operator, sn):
     status = await operator.pairs(f"GET CONTRACT STATUS {name}")
     assert (status["STATE"], status["WAITING"], status["PEERS"]) == ("CHECKIN", "0/2", "1")
     assert status["MIN_PEERS"] == "2"
-    await operator.good(f"RESET CONTRACT {name}")
+    told = await operator.good(f"RESET CONTRACT {name}")
+    assert told == [f"CONTRACT RESET : {name}", BROKEN_OFF], "the operator hears what it broke off"
     await peer.enrol(min_peers=1)
     await peer.check_in(generation=2)
     status = await operator.pairs(f"GET CONTRACT STATUS {name}")
@@ -205,6 +207,45 @@ async def test_bad_task_files_leave_nothing_behind(operator, text, words):
     for word in words:
         assert word in error
     assert await operator.good("LIST TASKS") == before
+
+
+async def test_create_task_from_that_is_cancelled_leaves_no_half_body(operator):
+    """Ctrl-C at the prompt, and a client of the web mode that goes away."""
+    name = fresh("task")
+    operator.write(BUILD.format(name=name))
+    line = "CREATE TASK FROM t.yaml"
+
+    def cancel(text):
+        if text.startswith("Task Registered"):
+            task.cancel()
+
+    task = asyncio.create_task(operator.interpreter.execute(line, cancel))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await operator.pairs(f"GET TASK INFO {name}"))["BODY_LINES"] == "8"
+    await operator.good(f"FINALIZE TASK {name}")
+
+
+async def test_errors_say_what_to_do(operator):
+    task, runner, contract = await operator.task(), await operator.runner(), fresh("contract")
+    await operator.good(f"CREATE CONTRACT {contract}")
+    for line, words in (
+        (f"CREATE CONTRACT {contract}", f"training contract {contract} exists already: choose"),
+        (f"CREATE CONTRACT {runner}", f"{runner} is the name of a taskrunner: choose another"),
+        (f"CREATE TASKRUNNER {contract}", f"{contract} is the name of a training contract: choose"),
+        ("CREATE TASKRUNNER taskdb.sml.hpe", "is the name of a contract of the system: choose"),
+        (f"CREATE TASK PULL_IMAGE {task} me ROOTTASK x", f"task {task} exists already: choose"),
+        ("CREATE TASK PULL_IMAGE t me nowhere x", "no task nowhere: LIST TASKS"),
+        (f"APPEND TASK BODY {task} 1 x", "CREATE TASK makes another one"),
+        (f"DELETE TASK {task}", "CREATE TASK makes another one"),
+        ("FINALIZE TASK nowhere", "LIST TASKS"),
+        (f"ASSIGN TASK nowhere TO {runner} WITH 1 PEERS", "no task nowhere: LIST TASKS"),
+        (f"ASSIGN TASK {task} TO {runner} WITH ALL PEERS", "LIST NODES shows the SWOPs"),
+        (f"ASSIGN TASK {task} TO {runner} TARGET {'0' * 32}", "LIST NODES shows the SWOPs"),
+        (f"ASSIGN TASK {task} TO nowhere WITH 1 PEERS", "CREATE TASKRUNNER"),
+        ("PERFDATA nowhere", "CREATE CONTRACT"),
+    ):
+        assert words in await operator.bad(line), line
 
 
 async def test_a_folder_and_a_pipe_are_no_task_files(operator):

@@ -123,7 +123,7 @@ async def test_create_context_and_wait_tell_the_reason(pki, tmp_path):
     )
     async with serving(pki, pki.bad_identity(NodeKind.SN, expired=True)) as expired:
         error = await operator.bad(f"WAIT FOR IP 127.0.0.1 {expired}")
-    assert "after 1 tries. TLS: " in error
+    assert "after 1 try. TLS: " in error
     assert "has expired" in error, "waiting does not mend that"
     await operator.interpreter.close()
 

@@ -85,7 +85,8 @@ async def test_an_init_script_is_echoed_as_documented(environment, sn, tmp_path)
     (tmp_path / "swci-init").write_bytes(script.encode() + b"\r\n")
     code, out, _ = await run(environment)
     banner, transcript = out.split("\n\n", 1)
-    assert "HPE SWARM LEARNING SWCI NODE" in banner
+    assert "SWARM LEARNING SWCI NODE" in banner
+    assert "HPE" not in banner, "ours is not HPE's product"
     assert transcript == expected
     assert code == 0
 

@@ -92,10 +92,34 @@ def test_contract_status_says_state_peers_round_leader_and_what_it_waits_for():
     assert shown == {
         "CONTRACT_NAME": "k", "STATE": "CHECKIN", "GENERATION": "1", "MIN_PEERS": "3",
         "PEERS": "3", "LIVE_PEERS": "2", "COMPLETED_PEERS": "1", "ROUND": "4",
+        "MERGED_ROUNDS": "0",
         "LEADER": f"{uid('b')} sl-b", "MERGE_METHOD": "mean", "WAITING": "2/3",
         "WAITING_FOR": "1 more peer", "TS_CREATED": "2027-01-15 08:00:00",
         "TS_LAST_MERGE": "2027-01-15 08:01:00",
     }  # fmt: skip
+
+
+def test_the_round_of_a_training_that_has_ended_is_the_last_one_merged():
+    merged = api.Merged(round=3, digest="1" * 64, size=1, leader=uid("a"), next_interval=0)
+    for phase, number in ((Phase.MERGING, "4"), (Phase.COMPLETED, "3")):
+        shown = pairs(shown_swarm.contract_status(view(phase, merged=merged), NOW, NOW))
+        assert (shown["ROUND"], shown["MERGED_ROUNDS"]) == (number, "3")
+    shown = pairs(shown_swarm.contract_status(view(Phase.COMPLETED), NOW, NOW))
+    assert shown["ROUND"] == "0", "it ended before the first merge"
+
+
+@pytest.mark.parametrize(
+    ("phase", "peers", "expected"),
+    [
+        (Phase.UNINITIALIZED, [peer("a")], False), (Phase.COMPLETED, [peer("a")], False),
+        (Phase.CHECKIN, [], False), (Phase.CHECKIN, [peer("a")], True),
+        (Phase.MERGING, [peer("a", live=False)], False),
+        (Phase.QUORUM, [peer("a", state=PeerState.SNAPSHOT)], False),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_only_a_training_with_somebody_in_it_can_be_broken_off(phase, peers, expected):
+    assert shown_swarm.trains(view(phase, peers)) is expected
 
 
 @pytest.mark.parametrize(

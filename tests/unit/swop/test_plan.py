@@ -100,6 +100,7 @@ def test_the_sl():
     )
     assert sl.env | {"SL_REQUEST_CHANNEL": "", "SL_RESPONSE_CHANNEL": ""} == {
         "SN_NODE_IP": "sn1", "SN_API_SERVER_PORT": "30304", "THIS_NODE_IP": "10.0.0.1",
+        "SWARM_CONTAINER_NAME": sl.name,
         "SL_FS_PORT": "16000", "SWARM_NODE_UID": PEER, "SL_LOG_LEVEL": "DEBUG",
         "SWARM_ID_KEY": "/swarm-cert/key.pem", "SWARM_ID_CERT": "/certs/sl/cert.pem",
         "SWARM_ID_CACERT": "/certs/ca.pem",
