@@ -138,7 +138,7 @@ async def test_a_packed_transfer_that_is_cut_goes_on_plainly_where_it_was(
 ):
     monkeypatch.setattr("services.sl.core.links.FAST", 10**12)
     cuts = {0: None, 1: CHUNK + 200_000}
-    async with cutting_proxy(served.port, cuts.get) as (endpoint, passed):
+    async with cutting_proxy(served.port, cuts.get, gently=True) as (endpoint, passed):
         await peers.fetch(endpoint, digests[0], SIZE, target)
         kept = peers._connections.take(endpoint)
         kept.close()
