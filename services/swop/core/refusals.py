@@ -272,15 +272,14 @@ def _tagged(image: str) -> str:
 
 
 def _full(image: str) -> str:
-    """The name under which Docker keeps an image, whichever way somebody writes it."""
+    """What names that may be one image have in common: Docker knows a registry that it leaves out.
+
+    Which one, is the engine's matter; so a registry makes no difference here.
+    """
     registry, slash, rest = image.partition("/")
     if not slash or not ("." in registry or ":" in registry or registry == "localhost"):
-        registry, rest = "docker.io", image
-    if registry == "index.docker.io":
-        registry = "docker.io"
-    if registry == "docker.io":
-        rest = rest.removeprefix("library/")
-    return _tagged(f"{registry}/{rest}")
+        rest = image
+    return _tagged(rest.removeprefix("library/"))
 
 
 def _url_fits(url: str, pattern: str) -> bool:

@@ -164,7 +164,12 @@ async def test_a_task_typed_line_by_line(operator):
     header = f"CREATE TASK PULL_IMAGE {name} me ROOTTASK busybox:1"
     assert await operator.good(header) == [f"Task Registered : {name}"]
     assert "exists already" in await operator.bad(header)
-    body = ["Tag: '1'", "RepoName: busybox", "OrgAndReg: docker.io/library/", "Auth: null"]
+    body = [
+        "Tag: '1'",
+        "RepoName: busybox",
+        "OrgAndReg: registry.example.org/library/",
+        "Auth: null",
+    ]
     assert await operator.bad(f"FINALIZE TASK {name}")
     for number, text in enumerate(body, start=1):
         await operator.good(f"APPEND TASK BODY {name} {number} {text}")

@@ -182,8 +182,8 @@ def _files(paths: list[Path]) -> list[Path]:
 
 def test_a_host_would_be_found():
     for text in (
-        "FROM ghcr.io/a/b",
-        "pip -i https://pypi.org/simple",
+        "FROM hub.example.io/a/b",
+        "pip -i https://index.example.org/simple",
         "registry.example.com:5000/x",
     ):
         assert HOST.search(text)

@@ -19,10 +19,10 @@ PROFILE = parse_profile(FULL, "p.yaml")[0]
 @pytest.mark.parametrize(
     ("own", "outcome"),
     [
-        ("me/sl:1", "docker.io/me/sl:1"),
-        ("me/sl:1", "index.docker.io/me/sl:1"),
-        ("docker.io/me/sl", "me/sl:latest"),
-        ("sl", "docker.io/library/sl"),
+        ("me/sl:1", "registry.example/me/sl:1"),
+        ("me/sl:1", "localhost:5000/me/sl:1"),
+        ("registry.example/me/sl", "me/sl:latest"),
+        ("sl", "registry.example/library/sl"),
         ("library/sl:latest", "sl"),
         ("localhost/sl", "localhost/sl:latest"),
         ("hub.myenterpriselicense.example/sl:2.2", "hub.myenterpriselicense.example/sl:2.2"),
@@ -39,7 +39,7 @@ def test_no_task_replaces_an_image_of_the_swop_under_another_name(own, outcome):
 
 @pytest.mark.parametrize(
     ("own", "outcome"),
-    [("me/sl:1", "me/sl:2"), ("example.org/sl", "sl"), ("me/sl", "localhost/me/sl")],
+    [("me/sl:1", "me/sl:2"), ("example.org/sl", "me/sl"), ("me/sl", "localhost/you/sl")],
 )
 def test_other_images_may_be_built(own, outcome):
     task = replace(parse(BUILD, "t.yaml"), outcome=outcome)
