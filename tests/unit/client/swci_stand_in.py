@@ -13,7 +13,8 @@ class StandIn:
     """Serves plain HTTP while it is entered.
 
     ``says(command, *answers)``: each answer is a list of lines, or bytes as the whole body; the
-    last one stays. Without any a command answers ``ok``.
+    last one stays. Without any a command answers ``ok``. ``closed`` can be acquired once for every
+    connection that the server has closed.
     """
 
     def __init__(self):
@@ -21,6 +22,7 @@ class StandIn:
         self.uploads = []
         self.paths = []
         self.connections = 0
+        self.closed = threading.Semaphore(0)
         self.close_after = False
         self.upload_status, self.upload_text = 200, "stored"
         self._answers = defaultdict(deque)
@@ -67,7 +69,12 @@ class StandIn:
             def log_message(self, *_args):
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            def shutdown_request(self, request):
+                super().shutdown_request(request)
+                stand_in.closed.release()
+
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.port = self.server.server_address[1]
         self._thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
         self._thread.start()

@@ -59,7 +59,8 @@ def test_loopback_touches_nothing_and_logs_as_documented(loopback, caplog):
     plain.fit(*xy(), verbose=0, shuffle=False)
     assert same(values(model), values(plain))
     stars = "*" * 52
-    assert caplog.messages == [
+    ours = [message for name, _, message in caplog.record_tuples if name == log.name]
+    assert ours == [  # TensorFlow may warn of a retracing, which has nothing to do with us
         "SwarmCallbackBase logger is set",
         "hfMode is for Hugging Face models only, ignored",
         "***Swarm Callback Params: Inside SwarmCallbackBase at user side***",
