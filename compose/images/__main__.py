@@ -1,6 +1,7 @@
 """Builds the container images on this machine's engine; saves them into a file, and loads them."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "image", nargs="*", metavar="IMAGE", help=f"of {', '.join(IMAGES)}; default: all"
     )
-    parser.add_argument("--tag", default=TAG, help="default %(default)s")
+    parser.add_argument(
+        "--tag", default=os.environ.get("SWARM_TAG") or TAG, help="$SWARM_TAG, else the version"
+    )
     parser.add_argument("--prefix", default=PREFIX, help="default %(default)s")
     parser.add_argument("--base-image", default="python:3.11-slim-bookworm", help="%(default)s")
     parser.add_argument(

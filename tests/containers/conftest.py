@@ -18,12 +18,13 @@ import docker
 import pytest
 from docker.models.containers import Container
 
-from compose.images.catalogue import IMAGES, SOURCES, full_name
+from compose.images.catalogue import IMAGES, SOURCES, VERSION, full_name
 from compose.images.sources import digest
 from compose.plan import REPOSITORY
 from services.swop.core.engine import LABEL_ROLE, LABEL_SWOP
 from tests.component.swop import docker_place
 
+TAG = os.environ.get("SWARM_TAG") or VERSION
 NEEDED = ("license", "sn", "sl", "swop", "swci", "tools", "ml-pytorch")
 PATIENCE = 900
 """Seconds for a whole flow on a machine that does other things, too."""
@@ -44,7 +45,7 @@ def why_not() -> str | None:
     try:
         sources = digest(REPOSITORY)
         for name in NEEDED:
-            image = full_name(name)
+            image = full_name(name, tag=TAG)
             try:
                 found = client.images.get(image).labels.get(SOURCES)
             except docker.errors.ImageNotFound:
