@@ -77,6 +77,25 @@ async def test_whatever_an_operator_writes_may_be_asked_of_another_sn(swarm):
     assert client.forgot == 8, "each of these was written twice"
 
 
+async def test_training_contracts_too(swarm):
+    client, second = await two(swarm)
+    await client.again(client.create_contract("mine"))
+    assert "mine" in {row.name for row in await client.contracts()}
+    with pytest.raises(ProtocolError) as caught:
+        await client.create_contract(RUNNER)
+    assert caught.value.code == "name-taken"
+
+    async def trains():
+        peer = await swarm.peer(second)
+        peer.contract = "mine"
+        await peer.enrol(min_peers=1)
+
+    client.between = trains  # before the repeated reset arrives, another training begins
+    view = (await client.again(client.reset("mine", "done"))).view
+    assert (view.generation, len(view.peers)) == (2, 1)
+    assert client.forgot == 2
+
+
 async def test_what_was_so_before_is_refused_still(swarm):
     operator = Operator(swarm, await swarm.sn())
     await operator.client.create_runner("another")
