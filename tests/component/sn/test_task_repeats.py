@@ -197,8 +197,8 @@ async def test_a_delete_that_comes_late_spares_the_next_task_of_that_name(swarm,
 
 
 async def test_a_swop_that_floods_is_slowed_down_and_nobody_else(swarm, monkeypatch):
-    monkeypatch.setattr(access, "SWOP_WRITES_AT_ONCE", 12)
-    monkeypatch.setattr(access, "SWOP_WRITES_PER_SECOND", 0.001)
+    monkeypatch.setattr(access, "WRITES_AT_ONCE", 13)
+    monkeypatch.setattr(access, "WRITES_PER_SECOND", 0.001)
     sn = await swarm.sn()
     operator, honest = Operator(swarm, sn), await Swop(swarm, sn, "1").register()
     liar = await Swop(swarm, sn, "2", swarm.client(sn, "2", NodeKind.SWOP)).register()
@@ -207,7 +207,7 @@ async def test_a_swop_that_floods_is_slowed_down_and_nobody_else(swarm, monkeypa
     await operator.assign()
     await liar.enrol(1)
     done = 2
-    with pytest.raises(SnUnavailableError, match=r"SWOP-2.* has written 12 times of late"):
+    with pytest.raises(SnUnavailableError, match=r"SWOP-2.* has written 13 times of late"):
         for done in range(3, 100):
             await liar.report(1, TaskPeerState.ACTIVE, said=f"{done:0160}")
     assert done == 13, "the thirteenth is too much"
