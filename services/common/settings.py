@@ -65,7 +65,9 @@ class NodeSettings(BaseSettings):
         """Files of variables bring along line ends of Windows and blanks; nobody means them."""
         if not isinstance(values, dict):
             return values
-        return {k: v.strip() if isinstance(v, str) else v for k, v in values.items()}
+        texts = {key: value.strip() for key, value in values.items() if isinstance(value, str)}
+        blank = {key for key, text in texts.items() if values[key] and not text}
+        return {key: v for key, v in (values | texts).items() if key not in blank}
 
     def log_file(self, component: str) -> Path | None:
         """Where to write a copy of the log; None: nowhere."""
