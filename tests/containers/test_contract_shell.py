@@ -1,9 +1,12 @@
 """SWCI and SWOP as the emulated run scripts start them: prompts, pipes, the image of SL."""
 
+import fcntl
 import os
 import pty
 import re
+import struct
 import subprocess
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -94,6 +97,7 @@ class Terminal:
 
     def __init__(self, container: str) -> None:
         self._end, child = pty.openpty()
+        fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         self._process = subprocess.Popen(
             ["docker", "attach", container], stdin=child, stdout=child, stderr=child
         )
@@ -134,15 +138,14 @@ def test_swci_attached_at_a_terminal(host: Host, tmp_path: Path):
     (tmp_path / "swci-init").write_text(f"WAIT FOR IP {host.name('sn1')}\nPWD\n")
     swci = host.at_terminal.run_swci(*host.common("swci", "swci1"), "--usr-dir", str(tmp_path))
     try:
-        host.until_line(swci.id, "SWCI:2 >")
+        host.until_line(swci.id, "/platform/swarm/usr")
         terminal = Terminal(swci.id)
-        terminal.type("\n")
-        terminal.until("SWCI:2 >")
+        terminal.until("SWCI:2 >")  # at once, because the terminal has a size now
         terminal.type("\x03")
-        terminal.type(f"CREATE CONTEXT c WITH IP {host.name('sn1')}\n")
+        terminal.type(f"CREATE CONTEXT c WITH IP {host.name('sn1')}\r")
         terminal.until("CONTEXT CREATED : c")
         terminal.until("SWCI:3 >")
-        terminal.type("EXIT\n")
+        terminal.type("EXIT\r")
         assert terminal.exit_code() == 0
         host.until(lambda: gone(swci.id), "it is removed")
     finally:
