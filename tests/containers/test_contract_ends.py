@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -67,48 +67,42 @@ def ended(host: Host, container: str) -> tuple[int, str]:
 # --- it cannot start
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_no_license_server(host: Host, kind: str):
+def all_ended(host: Host, words: Callable[[str], list[str]]) -> dict[str, tuple[int, str]]:
+    """Start one of each kind, together; exit codes and logs."""
+    started = {kind: run(host, kind, *words(kind)) for kind in KINDS}
+    return {kind: ended(host, container) for kind, container in started.items()}
+
+
+def test_no_license_server(host: Host):
     """HPE's three lines, and HPE's exit code."""
-    container = run(
-        host, kind, *host.identity(kind), "--apls-ip", "127.0.0.1", "-e", "SWARM_START_PATIENCE=0",
-        "-serverAddress", "x", "-genJoinToken",
-    )  # fmt: skip
-    code, log = ended(host, container)
-    assert code == 1, log
-    at = log.index("Error Code: 6002\n")
-    lines = log[at:].splitlines()
-    assert lines[1] == (
-        "Error Message: Unable to connect to server. Server might be wrongly configured or down."
-    )
-    assert lines[2].startswith(
-        "Custom Message: Error in communicating With Server https://127.0.0.1:5814"
-    )
-    assert log.count("ignores the arguments '-serverAddress x -genJoinToken'") == 1
+    more = ["--apls-ip", "127.0.0.1", "-e", "SWARM_START_PATIENCE=0"]
+    more += ["-serverAddress", "x", "-genJoinToken"]
+    for code, log in all_ended(host, lambda kind: [*host.identity(kind), *more]).values():
+        assert code == 1, log
+        lines = log[log.index("Error Code: 6002\n") :].splitlines()
+        assert lines[1] == (
+            "Error Message: Unable to connect to server. Server might be wrongly configured or "
+            "down."
+        )
+        assert lines[2].startswith(
+            "Custom Message: Error in communicating With Server https://127.0.0.1:5814"
+        )
+        assert log.count("ignores the arguments '-serverAddress x -genJoinToken'") == 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_no_certificate(host: Host, kind: str):
-    code, log = ended(host, run(host, kind))
-    assert code == 2
-    assert f"ERROR : Exiting {kind.upper()}. Reason: SWARM_ID_KEY is not set" in log
-    assert "Traceback" not in log
+def test_no_certificate(host: Host):
+    for kind, (code, log) in all_ended(host, lambda _: []).items():
+        assert code == 2
+        assert f"ERROR : Exiting {kind.upper()}. Reason: SWARM_ID_KEY is not set" in log
+        assert "Traceback" not in log
 
 
-@pytest.fixture(scope="module")
-def old(tmp_path_factory) -> Path:
-    """Certificates that ended a day ago."""
-    folder = tmp_path_factory.mktemp("old")
-    gen_cert(folder, days=-1)
-    return folder
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_expired_certificate(host: Host, kind: str, old: Path):
-    code, log = ended(host, run(host, kind, *host.identity(kind, old)))
-    assert code == 2
-    assert "-1-cert.pem expired on 20" in log
-    assert "renew it" in log
+def test_an_expired_certificate(host: Host, tmp_path: Path):
+    gen_cert(tmp_path, days=-1)
+    for code, log in all_ended(host, lambda kind: host.identity(kind, tmp_path)).values():
+        assert code == 2
+        assert "-1-cert.pem expired on 20" in log
+        assert "renew it" in log
 
 
 def test_a_swop_without_an_sn_says_so(host: Host):
@@ -147,27 +141,25 @@ def test_a_key_of_mode_0600_that_belongs_to_somebody_else(host: Host, tmp_path: 
 # --- it is told to end
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("after", [0.0, 0.15, 0.4, 0.8, 2.0])
+@pytest.mark.parametrize(
+    ("kind", "after"),
+    [("sn", 0.0), ("sn", 0.4), ("sl", 0.2), ("sl", 3.0), ("swop", 0.8), ("swci", 0.3)],
+)
 def test_sigterm_during_the_start(host: Host, kind: str, after: float):
     """Without --init, while the license server is not there: at whatever it is just doing.
 
-    The pause is what is tested. Before Python runs at all nothing can listen, which costs as long
-    as a second signal.
+    The pause is what is tested, and a server of names that does not answer holds up a thread.
     """
     container = run(
-        host, kind, *host.identity(kind), "--apls-ip", "192.0.2.1", "--dns", "192.0.2.1"
+        host, kind, *host.identity(kind), "--apls-ip", "nobody.example", "--dns", "192.0.2.1"
     )
     try:
         subprocess.run(["sleep", str(after)], check=True)
-        for _ in range(20):
+        docker("kill", "--signal", "TERM", container, check=False)  # it may have ended already
+        if after < 0.1:  # in the worst case before Python could listen
+            subprocess.run(["sleep", "1"], check=True)
             docker("kill", "--signal", "TERM", container, check=False)
-            try:
-                assert int(docker("wait", container, timeout=0.5 if after == 0 else 10)) == 0
-                break
-            except subprocess.TimeoutExpired:
-                assert after == 0, f"SIGTERM was lost {after} s after the start"
-        assert host.state(container, "ExitCode") == "0", host.logs(container)
+        assert host.exit_code(container) in (0, 143 if after < 0.1 else 0), host.logs(container)
         assert "Traceback" not in host.logs(container)
     finally:
         host.remove(container)
