@@ -225,5 +225,5 @@ def test_swop_takes_the_image_of_sl_from_the_info_file(host: Host, swop: tuple[S
     log = host.logs(container.id)
     assert "Extracted container id and image info from /tmp/container_info_file file" in log
     assert f"SWOPRunTask: SL Image Name : {host.scripts.image('sl')}" in log
-    assert host.stop(container.id) < 10
+    assert host.stops_in_time(container.id)
     assert host.exit_code(container.id) == 0
