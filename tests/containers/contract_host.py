@@ -209,7 +209,7 @@ class Host:
         return time.monotonic() - began
 
     def stops_in_time(self, container: str) -> bool:
-        """Whether it ends in the ten seconds that Docker gives it, where the machine is not busy."""
+        """Whether it ends in the ten seconds that Docker gives it; a busy machine gets more."""
         busy = os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
         return self.stop(container) < (60 if busy else 10)
 
