@@ -5,12 +5,13 @@ import hashlib
 import logging
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from functools import partial
 
 from eth_utils.address import to_checksum_address
 
 from services.common.container import container_name
-from services.common.errors import NotFoundError
+from services.common.errors import ConfigError, NotFoundError
 from services.common.ids import NodeId, NodeKind
 from services.common.license_api import Feature
 from services.common.license_client import held_license
@@ -164,13 +165,29 @@ class _Node:
             log.warning("not registered yet (%s), serving what is known", self._engine.status())
 
     async def _serve(self, sn: Sn) -> None:
-        async with serving(make_api(sn), self._api_sock, self._identity):
+        api = make_api(sn)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(serving(api, self._api_sock, self._identity))
+            if (second := self._second_sock()) is not None:
+                await stack.enter_async_context(serving(api, second, self._identity))
+                log.info("The API listens on port %d, too", second.getsockname()[1])
             port = self._api_sock.getsockname()[1]
             ready_log.info("Starting SWARM-API-SERVER on port: %d", port)
             try:
                 await asyncio.Event().wait()
             finally:
                 sn.projection.close()
+
+    def _second_sock(self) -> socket.socket | None:
+        """See `SnSettings.second_api_port`; None, and a line, where somebody else has it."""
+        port = self._settings.second_api_port()
+        if port is None:
+            return None
+        try:
+            return listen(self._settings.swarm_bind_ip, port, "the SN API, for SN_API_SERVICE,")
+        except ConfigError as exc:
+            log.warning("%s. Port %d serves alone", exc, self._api_sock.getsockname()[1])
+            return None
 
     async def _told(self, what: str | Callable[[], str], wait: Awaitable[object]) -> None:
         """Wait, and say now and then what for."""

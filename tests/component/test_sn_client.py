@@ -130,7 +130,7 @@ async def test_an_sn_that_is_not_up_yet_is_waited_for(tmp_path, caplog):
     client = SnClient(pki.identity(NodeKind.SL), [name], patience=PATIENCE)
     beating = asyncio.create_task(client.alive(ME))
     async with asyncio.timeout(PATIENCE):
-        while f"Failed to connect to the API server ({name}: " not in caplog.text:
+        while f"Failed to connect to the API server. Retrying 1 of 12: {name}: " not in caplog.text:
             await asyncio.sleep(0.01)  # a log has no event to wait for
     sn = FakeSn()
     async with rest.serving(sn.app, sock, pki.identity(NodeKind.SN)), asyncio.timeout(PATIENCE):
