@@ -16,6 +16,8 @@ from compose.watch import POLL_SECONDS, ContractWatch
 from services.common.sn_client import SnClient
 
 LOOK_SECONDS = 0.5
+AGAIN_SECONDS = 20.0
+"""After which the same line is said again."""
 SILENCE = 2 * POLL_SECONDS
 """Seconds; a long poll that brings nothing new answers before."""
 
@@ -36,6 +38,7 @@ class Follower:
         self._pairs: Sequence[Pair] = ()
         self._notices: list[str] = []
         self._began = self._answered = 0.0
+        self._shown, self._shown_at = "", 0.0
         self._stopped: Verdict | None = None
         self._names = {uid_of(index): f"sl-{index}" for index in self._indices}
         self._watch = ContractWatch(client, settings.result_contract, self._news)
@@ -81,11 +84,20 @@ class Follower:
             self._tell(change.text, change.trouble)
         self._pairs = pairs
         elapsed = now - self._began
-        self._line.show(progress.describe(view, self._names, self._pace, elapsed), now)
+        self._show(progress.describe(view, self._names, self._pace, elapsed), elapsed)
         silent = now - self._answered
         return Sight(
             pairs, view, elapsed, self._watch.completed_ago, silent if silent > SILENCE else 0.0
         )
+
+    def _show(self, text: str, elapsed: float) -> None:
+        """The line about where the training stands; one that says nothing new only now and then."""
+        if self._watch.rounds == 0:
+            text = "; ".join(filter(None, (text, table.programs(self._pairs))))
+        key = text[len(f"{elapsed:4.0f} s") :]
+        if key != self._shown or elapsed - self._shown_at >= AGAIN_SECONDS:
+            self._shown, self._shown_at = key, elapsed
+            self._line.show(text, self._now)
 
     def _news(self) -> None:
         self._answered = self._now

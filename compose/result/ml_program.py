@@ -3,10 +3,11 @@
     python ml_program.py PROGRAM [ARGUMENT...]
 
 It runs in users' ML images: nothing but the standard library, Python 3.10 or newer. It never waits
-for ever: where the SL does not answer for ``ML_SL_PATIENCE`` seconds while the program is not
-connected to it, the program is ended, with a line that says why. From its environment: ``ML_SL``
-(``host:port`` of the SL's file server), ``ML_RESTARTS``, ``ML_STATE_DIR`` (gets ``ml.json``, and
-``ml.lock``, which is locked for as long as this process lives), ``ML_ARGUMENTS`` (more arguments).
+for ever: where the SL does not answer for ``ML_SL_PATIENCE`` seconds (``ML_SL_START_PATIENCE`` the
+first time) while the program is not connected to it, the program is ended, with a line that says
+why. From its environment: these two, ``ML_SL`` (``host:port`` of the SL's file server),
+``ML_RESTARTS``, ``ML_STATE_DIR`` (gets ``ml.json``, and ``ml.lock``, which is locked for as long as
+this process lives), ``ML_ARGUMENTS`` (more arguments).
 """
 
 import fcntl
@@ -108,7 +109,8 @@ class Runner:
         more = shlex.split(environment.get("ML_ARGUMENTS", ""))
         self._command = [sys.executable, "-u", *command, *more]
         self._attempts = 1 + int(environment.get("ML_RESTARTS") or 0)
-        self._patience = float(environment.get("ML_SL_PATIENCE") or 60)
+        self._later = float(environment.get("ML_SL_PATIENCE") or 60)
+        self._patience = max(self._later, float(environment.get("ML_SL_START_PATIENCE") or 0))
         host, _, port = environment["ML_SL"].rpartition(":")
         self._sl = (host, int(port))
         self._pipe = environment["SL_REQUEST_CHANNEL"]
@@ -221,6 +223,7 @@ class Runner:
             socket.create_connection(self._sl, LOOK_SECONDS).close()
         except OSError:
             return False
+        self._patience = self._later
         return True
 
     def _wait_for_sl(self) -> bool:

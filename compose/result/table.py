@@ -54,6 +54,14 @@ def _of_program(old: Pair, new: Pair) -> list[Change]:
     return [Change(f"{new.name} finished", trouble=False)] if finished else []
 
 
+def programs(pairs: Sequence[Pair]) -> str:
+    """How many ML programs wait and run; empty where none began."""
+    states = [pair.program.state for pair in pairs if pair.program is not None]
+    words = {"waits": "wait for their SLs", "runs": "train alone or load"}
+    counts = {word: states.count(state) for state, word in words.items()}
+    return ", ".join(f"{number} {word}" for word, number in counts.items() if number)
+
+
 def outcome(sight: Sight, verdict: Verdict, notices: Sequence[str]) -> list[str]:
     """The table and all that needs to be said about it.
 
