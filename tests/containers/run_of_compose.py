@@ -41,6 +41,16 @@ class Run:
         """Set variables of the composition."""
         self._environment |= more
 
+    def program(self, text: str) -> None:
+        """Make ``text`` the ML program; the digits example is there as ``train_digits``."""
+        folder = self.folder.parent / "examples" / "mine"
+        folder.mkdir(parents=True)
+        source = REPOSITORY / "examples" / "digits"
+        shutil.copy(source / "data.py", folder)
+        shutil.copy(source / "train.py", folder / "train_digits.py")
+        (folder / "train.py").write_text(text)
+        self.variables(SWARM_EXAMPLES=str(folder.parent), EXAMPLE="mine", ML_RESTARTS="2")
+
     # --- doing
 
     def start(self) -> None:
@@ -82,11 +92,9 @@ class Run:
         return self._client.containers.get(f"{self.mark}-{name}")
 
     def said(self, service: str = "result") -> str:
-        """What a service wrote this time; empty before it was there."""
+        """What a service wrote; empty before it was there."""
         try:
-            container = self.service(service)
-            since = container.attrs["State"]["StartedAt"]
-            return container.logs(since=_seconds(since)).decode()
+            return self.service(service).logs().decode()
         except docker.errors.NotFound:
             return ""
 
@@ -136,10 +144,3 @@ class Run:
             self._process.wait()
         self.compose("down", "--volumes", "--timeout", "2")
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _seconds(stamp: str) -> float:
-    """Unix seconds of an engine's time stamp."""
-    from datetime import datetime
-
-    return datetime.fromisoformat(stamp[:26].rstrip("Z") + "+00:00").timestamp()
