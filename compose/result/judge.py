@@ -7,7 +7,7 @@ from services.common.sn_api import ContractView, PeerView, Phase
 
 FIRST_SIGN = 300.0
 """Seconds within which an ML program must have begun."""
-AFTER_END = 120.0
+AFTER_END = 300.0
 """Seconds that programs have to end after the training is complete."""
 NO_SN = 180.0
 """Seconds without any SN after which a run has failed."""
