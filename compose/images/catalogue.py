@@ -23,6 +23,8 @@ class Image:
     title: str
     service: bool = True
     """Whether it is built on :data:`BASE`."""
+    asked_for: bool = False
+    """Whether it is built only when it is named: it needs Debian packages, which not all have."""
 
 
 IMAGES: Mapping[str, Image] = {
@@ -35,8 +37,10 @@ IMAGES: Mapping[str, Image] = {
     "tools": Image("compose/images/tools/Dockerfile", "Certificates, flows, socket proxy"),
     "ml-pytorch": Image("compose/images/ml-pytorch/Dockerfile", "PyTorch and client", False),
     "ml-keras": Image("compose/images/ml-keras/Dockerfile", "Keras and client", False),
+    "proxy": Image("compose/images/proxy/Dockerfile", "Passes TLS on by name", False, True),
 }
 """In the order in which they are built."""
+BY_DEFAULT = [name for name, image in IMAGES.items() if not image.asked_for]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ class Surroundings:
     revision: str = ""
     sources: str = ""
     """Their digest."""
+    mirror: str = ""
+    """URL of a Debian mirror, for base images that name none."""
 
 
 def check(names: Collection[str]) -> None:
@@ -77,6 +83,8 @@ def command(name: str, prefix: str, tag: str, around: Surroundings) -> list[str]
         arguments["SWARM_BASE"] = full_name(BASE, prefix, tag)
     else:
         arguments["BASE_IMAGE"] = around.base_image
+    if image.asked_for and around.mirror:
+        arguments["DEBIAN_MIRROR"] = around.mirror
     labels = {
         "title": f"Swarm Learning: {image.title}",
         "version": VERSION,
