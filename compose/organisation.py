@@ -1,7 +1,7 @@
-"""One organisation's folder in a swarm of several: certificates under its own CA, and whom it trusts.
+"""One organisation's folder in a swarm of several: its certificates, its CA, whom it trusts.
 
-    python -m compose.organisation FOLDER --index 2              make what is missing, say what there is
-    python -m compose.organisation FOLDER --index 2 --renew      new certificates for the nodes, same CA
+    python -m compose.organisation FOLDER --index 2            make what is missing, tell all
+    python -m compose.organisation FOLDER --index 2 --renew    new certificates, under the same CA
 
     FOLDER/certs/              gen-cert's layout; ca/ca-N-key.pem never leaves it
     FOLDER/certs/ca/capath/    CA certificates: ours, and those that the others sent

@@ -72,9 +72,7 @@ class Builder:
         revision = run(["git", "rev-parse", "HEAD"]).stdout.strip()
         wheels = "scratch" if self._wheels is None else _as_image(self._wheels)
         mirror = os.environ.get("DEBIAN_MIRROR", "")
-        return Surroundings(
-            self._base_image, wheels, secrets, revision, digest(REPOSITORY), mirror
-        )
+        return Surroundings(self._base_image, wheels, secrets, revision, digest(REPOSITORY), mirror)
 
 
 def _as_image(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""Two organisations on this machine's engine: two compose projects on two networks, as on two hosts.
+"""Two organisations on this machine's engine: two compose projects and networks, as on two hosts.
 
 They are started from the environment files that users get, with names, addresses and ports of this
 test's own; each "host" has an address of its own where a test wants that.
@@ -82,6 +82,15 @@ class Organisation:
             }
         return {name: ports for name, ports in found.items() if ports}
 
+    def failed(self) -> str:
+        """What the first pair's container that ended with an error printed."""
+        for container in self._client.containers.list(
+            all=True, filters={"name": rf"^/?{self.project}-(ml|sl)-", "status": "exited"}
+        ):
+            if code := container.attrs["State"]["ExitCode"]:
+                return f"{container.name}: {code}\n{container.logs().decode()}"
+        return ""
+
     def reaches(self, host: str, port: int, name: str = "sn-1") -> bool:
         """Whether one of its containers gets a TCP connection there."""
         words = ["timeout", "2", "bash", "-c", f"exec 3<>/dev/tcp/{host}/{port}"]
@@ -151,10 +160,7 @@ class TwoOrganisations:
         deadline = time.monotonic() + PATIENCE
         while not what():
             for each in self.both:
-                for name in ("ml-1", "ml-2", "sl-1", "sl-2"):
-                    state = each.service(name).attrs["State"]
-                    failed = state["Status"] == "exited" and state["ExitCode"]
-                    assert not failed, f"{name} failed before {why}:\n{each.log(name)}"
+                assert not (failed := each.failed()), f"before {why}: {failed}"
             assert time.monotonic() < deadline, f"not in {PATIENCE} s: {why}"
             time.sleep(0.2)
 
