@@ -107,8 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         lines = prepare(given.folder, given.index, given.pairs, renew=given.renew)
-        if given.owner is not None:
-            give_to(given.folder, *given.owner)
+        give_to(given.folder, *(given.owner or _owner_of(given.folder)))
     except ConfigError as exc:
         print(f"error: {exc}", file=sys.stderr)
         return exc.exit_code
@@ -121,6 +120,11 @@ def _owner(text: str) -> tuple[int, int]:
     return int(uid), int(gid or uid)
 
 
+def _owner_of(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_uid, found.st_gid
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="compose.organisation", formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -130,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--index", type=int, required=True, help="its number, from 1")
     parser.add_argument("--pairs", type=int, default=2, help="SL+ML pairs (default %(default)s)")
     parser.add_argument("--renew", action="store_true", help="new certificates for its nodes")
-    parser.add_argument("--owner", type=_owner, help="UID:GID that all of it shall belong to")
+    parser.add_argument("--owner", type=_owner, help="UID:GID of all in it; default: the folder's")
     return parser
 
 

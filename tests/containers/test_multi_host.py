@@ -19,8 +19,8 @@ from tests.containers.organisations import (
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(2400)]
 
-EPOCHS = 4
-"""About 30 rounds, so that there is time for a fault in the middle."""
+EPOCHS = 3
+"""About 20 rounds, so that there is time for a fault in the middle."""
 HELLO = """
 import socket, ssl
 context = ssl.create_default_context()
@@ -133,7 +133,7 @@ def behind_proxies(swarm: TwoOrganisations) -> tuple[TwoOrganisations, list[str]
 
 
 def test_two_organisations_train_behind_proxies(behind_proxies):
-    """B's proxy hangs in mid-run, which cuts B off from A; then it goes on, and all end well."""
+    """B's proxy hangs in mid-run: nobody gets to its nodes; then it goes on, and all end well."""
     swarm, hosts, https = behind_proxies
     swarm.exchange()
     swarm.a.compose("up", "--detach")
@@ -148,7 +148,8 @@ def test_two_organisations_train_behind_proxies(behind_proxies):
     rounds_under_way(swarm, 3)
     assert swarm.a.log("sn-1").count("linked to SN-2") == 1  # the link holds
     swarm.b.service("proxy").pause()
-    swarm.until(lambda: " is down, 0 links left" in swarm.a.log("sn-1"), "A noticed it")
+    moved = f"registered SL {swarm.b.project}-sl-1 at fs.sl-1.org-b.swarm:{https}"
+    swarm.until(lambda: moved in swarm.a.log("sn-1"), "B's SL goes on with A's SN")
     swarm.b.service("proxy").unpause()
     swarm.assert_all_end_well()
     text = swarm.assert_one_history("api.sn-1.org-a.swarm:443", f"api.sn-1.org-b.swarm:{https}")

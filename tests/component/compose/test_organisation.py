@@ -1,5 +1,6 @@
 """An organisation's folder: made, completed, renewed, and checked."""
 
+import os
 import shutil
 import ssl
 from pathlib import Path
@@ -80,3 +81,11 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path):
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main([str(tmp_path), "--index", "3"]) == 0
     assert "ca-3-cert.pem (ours: send this file" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_all_in_it_belongs_to_whom_the_folder_belongs_to(tmp_path: Path):
+    assert main([str(tmp_path), "--index", "1", "--owner", "1234:1235"]) == 0
+    assert main([str(tmp_path), "--index", "1", "--renew"]) == 0
+    owners = {(path.stat().st_uid, path.stat().st_gid) for path in tmp_path.rglob("*")}
+    assert owners == {(1234, 1235)}
