@@ -72,8 +72,8 @@ class Builder:
         revision = run(["git", "rev-parse", "HEAD"]).stdout.strip()
         created = run(["git", "log", "-1", "--format=%cI"]).stdout.strip()
         wheels = "scratch" if self._wheels is None else _as_image(self._wheels)
-        sources = digest(REPOSITORY)
-        return Surroundings(self._base_image, wheels, secrets, revision, created, sources)
+        sources, mirror = digest(REPOSITORY), os.environ.get("DEBIAN_MIRROR", "")
+        return Surroundings(self._base_image, wheels, secrets, revision, created, sources, mirror)
 
 
 def _as_image(folder: Path) -> str:

@@ -26,6 +26,8 @@ class Image:
     """Whether it is built on :data:`BASE`."""
     packages: str = ""
     """What an ML environment installs beside our client."""
+    asked_for: bool = False
+    """Whether it is built only when it is named: it needs Debian packages, which not all have."""
 
 
 ML = "compose/images/ml/Dockerfile"
@@ -66,8 +68,13 @@ IMAGES: Mapping[str, Image] = {
         ML, "Keras and client", "An environment for ML programs, a model for your own",
         service=False, packages="tensorflow-cpu",
     ),
+    "proxy": Image(
+        "compose/images/proxy/Dockerfile", "Passes TLS on by name",
+        "Reverse proxy in front of an organisation's nodes", service=False, asked_for=True,
+    ),
 }  # fmt: skip
 """In the order in which they are built."""
+BY_DEFAULT = [name for name, image in IMAGES.items() if not image.asked_for]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,8 @@ class Surroundings:
     """When that revision was made; the same sources make the same labels."""
     sources: str = ""
     """Their digest."""
+    mirror: str = ""
+    """URL of a Debian mirror, for base images that name none."""
 
 
 def check(names: Collection[str]) -> None:
@@ -112,6 +121,8 @@ def command(name: str, prefix: str, tag: str, around: Surroundings) -> list[str]
         arguments["BASE_IMAGE"] = around.base_image
     if image.packages:
         arguments["PACKAGES"] = image.packages
+    if image.asked_for and around.mirror:
+        arguments["DEBIAN_MIRROR"] = around.mirror
     labels = {
         "title": f"Swarm Learning: {image.title}",
         "description": image.description,

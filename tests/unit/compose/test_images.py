@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 
 from compose.images.catalogue import (
     BASE,
+    BY_DEFAULT,
     IMAGES,
     TAG,
     VERSION,
@@ -48,7 +50,7 @@ def test_a_service_is_built_on_our_base():
     assert option(words, "--file") == ["services/sn/Dockerfile"]
 
 
-@pytest.mark.parametrize("name", [BASE, "ml-pytorch", "ml-keras"])
+@pytest.mark.parametrize("name", [BASE, "ml-pytorch", "ml-keras", "proxy"])
 def test_others_start_from_the_base_image(name: str):
     words = command(name, "ours", "7", AROUND)
     assert "BASE_IMAGE=python:3.11-slim-bookworm" in option(words, "--build-arg")
@@ -60,6 +62,15 @@ def test_ml_environments_differ_in_what_they_install(name: str, installed: str):
     arguments = option(command(name, "ours", "7", AROUND), "--build-arg")
     assert any(each.startswith(f"PACKAGES={installed}") for each in arguments)
     assert "${PACKAGES}" in dockerfile(name)
+
+
+def test_only_the_proxy_needs_debian_packages_and_is_not_built_unasked():
+    assert [name for name in IMAGES if name not in BY_DEFAULT] == ["proxy"]
+    assert [name for name in IMAGES if "apt-get" in dockerfile(name)] == ["proxy"]
+    mirrored = replace(AROUND, mirror="http://mirror/debian")
+    asked = {name for name in IMAGES if "DEBIAN_MIRROR" in str(command(name, "p", "t", mirrored))}
+    assert asked == {"proxy"}
+    assert "DEBIAN_MIRROR" not in str(command("proxy", "p", "t", AROUND))
 
 
 def test_labels():
@@ -123,7 +134,7 @@ def test_dockerfiles(name: str):
     assert starts, "no FROM"
     assert all(start.startswith("${") for start in starts)
     assert starts[-1] == ("${SWARM_BASE}" if IMAGES[name].service else "${BASE_IMAGE}")
-    assert "compileall" in text
+    assert "compileall" in text or name == "proxy"  # which runs no Python
     for line in re.findall(r"^(?:ENTRYPOINT|CMD) (.*)", text, re.MULTILINE):
         assert line.startswith("["), f"{line} runs a shell, which swallows SIGTERM"
 
