@@ -131,7 +131,7 @@ class Authority:
                 critical=False,
             )
             .add_extension(
-                x509.SubjectAlternativeName([x509.DNSName(name), *map(_host, hosts)]),
+                x509.SubjectAlternativeName([x509.DNSName(name), *map(general_name, hosts)]),
                 critical=False,
             )
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
@@ -144,7 +144,12 @@ class Authority:
         return Issued(key, certificate)
 
 
-def _host(text: str) -> x509.GeneralName:
+def general_name(text: str) -> x509.GeneralName:
+    """A host's address or name, as it stands in certificates.
+
+    Raises:
+        ConfigError: it is neither.
+    """
     try:
         return x509.IPAddress(ip_address(text))
     except ValueError:

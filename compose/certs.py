@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from compose.authority import BACKDATED, Authority, Issued
+from compose.authority import BACKDATED, Authority, Issued, general_name
 from compose.certs_check import check_folder
 from services.common.errors import ConfigError
 from services.common.ids import NodeKind
@@ -56,6 +56,8 @@ def make_certificates(
     """
     hosts = list(hosts)
     _check_arguments(hosts, nodes, days)
+    for name in names:
+        general_name(name)
     targets = [_pair(folder, node, host) for host in hosts for node in nodes]
     present = [path for pair in targets for path in pair if path.exists()]
     if present and not force:

@@ -29,7 +29,7 @@ _WITH_VALUE = """
     uts volume:v volume-driver volumes-from workdir:w
 """
 _HELP = re.compile(
-    r"^\s+(?:-(\w), )?--([a-z0-9][a-z0-9-]*)(?: (\S+))?(?:\s{2,}|\s*$)", re.MULTILINE
+    r"^ {1,6}(?:-(\w), )?--([a-z0-9][a-z0-9-]*)(?: (\S+))?(?: {2,}| *$)", re.MULTILINE
 )
 
 

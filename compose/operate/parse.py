@@ -155,8 +155,8 @@ class _Reader:
         into.own.setdefault(known.name, []).append(value)
         if known.name == "cmd":
             into.words += _split(spelled, value or "")
-        if known.name == "sidecar" and value:
-            self._beside(value)
+        if known.name == "sidecar":
+            self._beside(value or "")
 
     def _beside(self, name: str) -> None:
         """One more prefix for options of a container beside this one."""
