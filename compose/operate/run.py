@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from compose.operate.docker_options import BUILT_IN
 from compose.operate.engine import SOCKET, Engine, words_of_docker
 from compose.operate.errors import OperateError, UnknownOptionError, UsageError
 from compose.operate.find import address_on, read
@@ -69,7 +70,7 @@ def _parse(command: Command, argv: list[str]) -> Parsed:
             options = Engine("--sudo" in argv).options()
         except OperateError:
             raise unknown from None
-        return parse(argv, command, options)
+        return parse(argv, command, {**BUILT_IN, **options})
 
 
 def this_host(given: Parsed) -> Host:
