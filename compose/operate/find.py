@@ -64,15 +64,30 @@ def component_of(labels: Mapping[str, str], image: str, prefix: str = "") -> str
 
 
 def read(inspected: Sequence[dict[str, Any]], prefix: str = "") -> list[Found]:
-    """The swarm's containers among those inspected, in the order of :data:`COMPONENTS`."""
-    found = []
+    """The swarm's containers among those inspected, in the order of :data:`COMPONENTS`.
+
+    One that has an SL's volumes is its ML container, whoever started it.
+    """
+    found, others = [], []
     for each in inspected:
         config = each.get("Config") or {}
-        image = str(config.get("Image") or each.get("ImageName") or "")
+        image = _image(each)
         component = component_of(config.get("Labels") or {}, image, prefix)
         if component:
             found.append(_found(each, component, image))
+        else:
+            others.append(each)
+    sls = {name for each in found if each.component == "sl" for name in (each.id, each.name)}
+    for each in others:
+        shared = (each.get("HostConfig") or {}).get("VolumesFrom") or ()
+        if sls & {str(source).partition(":")[0] for source in shared}:
+            found.append(_found(each, "ml", _image(each)))
     return sorted(found, key=lambda each: (COMPONENTS.index(each.component), each.name))
+
+
+def _image(each: Mapping[str, Any]) -> str:
+    """The name that a container was started from."""
+    return str((each.get("Config") or {}).get("Image") or each.get("ImageName") or "")
 
 
 def _found(each: dict[str, Any], component: str, image: str) -> Found:

@@ -2,9 +2,9 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
-import sys
 import uuid
 
 import docker
@@ -18,13 +18,7 @@ from tests.containers.conftest import PATIENCE, TAG, why_not
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]
 
-SCRIPT = """EXIT ON FAILURE
-WAIT FOR IP {mark}-sn2
-CREATE CONTEXT it WITH IP {mark}-sn2
-SWITCH CONTEXT it
-LIST NODES
-EXIT
-"""
+GUIDE = REPOSITORY / "docs" / "swarm-command.md"
 
 
 class Desk:
@@ -33,42 +27,42 @@ class Desk:
     def __init__(self, folder, client):
         self.mark = f"swarmcmd-{uuid.uuid4().hex[:8]}"
         self.folder, self.client = folder, client
-        pack(folder / "swarm.pyz")
-        self.network = client.networks.create(self.mark)
+        (folder / "bin").mkdir()
+        pack(folder / "bin" / "swarm")
+        path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        self._environment = {**os.environ, "SWARM_TAG": TAG, "PATH": path}
 
-    def swarm(self, *words, code=0):
-        """Run the command; what it printed."""
+    def shell(self, text, code=0):
+        """Run lines of the documentation, with names of this test's own; what they printed."""
+        for old, new in (
+            (r"\b(sn|sl|ml|license|swci)(?=[12$])", rf"{self.mark}-\1"),
+            (r"host-1-net", self.mark),
+            (r"ml-pytorch:[\w.]+", f"ml-pytorch:{TAG}"),
+            (r"--ml-e=MIN_PEERS=2", "--ml-e=MIN_PEERS=2 --ml-e=MAX_EPOCHS=3"),
+        ):
+            text = re.sub(old, new, text)
         done = subprocess.run(
-            [sys.executable, "swarm.pyz", *words], cwd=self.folder, capture_output=True, text=True,
-            timeout=PATIENCE, check=False, stdin=subprocess.DEVNULL,
-            env={**os.environ, "SWARM_TAG": TAG},
+            ["sh", "-eu"], input=text, cwd=self.folder, capture_output=True, text=True, check=False,
+            timeout=PATIENCE, env=self._environment,
         )  # fmt: skip
-        assert done.returncode == code, f"{words}: {done.stdout}{done.stderr}"
+        assert done.returncode == code, f"{done.stdout}{done.stderr}"
         return done.stdout
-
-    def run(self, component, number, *words):
-        """Start a node that has what all nodes have."""
-        kind = "lic" if component == "license" else component
-        server = [] if component == "license" else [f"--apls-ip={self.mark}-license"]
-        cert = "workspace/it/cert"
-        return self.swarm(
-            f"run-{component}", f"--name={self.mark}-{component}{number}", f"--network={self.mark}",
-            f"--key={cert}/{kind}-1-key.pem", f"--cert={cert}/{kind}-1-cert.pem",
-            f"--capath={cert}/ca/capath", *server, *words,
-        )  # fmt: skip
 
     def left(self):
         """Names of this test's containers."""
         found = self.client.containers.list(all=True, filters={"name": self.mark})
         return sorted(each.name[len(self.mark) + 1 :] for each in found)
 
+    def things(self):
+        """This test's volumes and networks."""
+        found = [*self.client.volumes.list(), *self.client.networks.list()]
+        return [each for each in found if each.name.startswith(self.mark)]
+
     def clear(self):
         for each in self.client.containers.list(all=True, filters={"name": self.mark}):
             each.remove(force=True, v=True)
-        self.network.remove()
-        for each in self.client.volumes.list():
-            if each.name.startswith(self.mark):
-                each.remove()
+        for each in self.things():
+            each.remove()
 
 
 @pytest.fixture
@@ -84,55 +78,35 @@ def desk(tmp_path):
         client.close()
 
 
-def test_a_swarm_from_certificates_to_stop(desk):
-    mark = desk.mark
-    shutil.copytree(REPOSITORY / "examples" / "digits", desk.folder / "model")
-    (desk.folder / "usr").mkdir()
-    (desk.folder / "usr" / "swci-init").write_text(SCRIPT.format(mark=mark))
+def test_the_example_of_the_documentation(desk):
+    shutil.copytree(REPOSITORY / "examples" / "digits", desk.folder / "examples" / "digits")
+    section = GUIDE.read_text().partition("\n## One host\n")[2].partition("\n## ")[0]
+    start, end = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
 
-    desk.swarm("gen-cert", "-e", "it", "-i", "1", f"--host={mark}-sn1")
-    desk.swarm("gen-cert", "-e", "it", "-i", "1", code=2)  # keys are never replaced silently
-    assert "all certificates" in desk.swarm("gen-cert", "-e", "it", "-i", "1", "--keep")
-    key = desk.folder / "workspace/it/cert/sn-1-key.pem"
-    assert key.stat().st_mode & 0o777 == 0o600
-
-    desk.run("license", "", "-d", "--wait", f"--data={mark}-license")
-    for number, entry in ((1, "--sentinel"), (2, f"--sentinel-ip={mark}-sn1")):
-        volume = f"--volume={mark}-sn{number}:/platform/swarm/SMLNODE"
-        desk.run("sn", number, "-d", "--wait", f"--host-ip={mark}-sn{number}", entry, volume)
-
-    for number in (1, 2):
-        (desk.folder / f"out{number}").mkdir()
-        desk.run(
-            "sl", number, "-d", f"--host-ip={mark}-sl{number}", f"--sn-ip={mark}-sn{number}",
-            f"--ml-image={full_name('ml-pytorch', tag=TAG)}", f"--ml-name={mark}-ml{number}",
-            "--ml-v=./model:/tmp/test/model:ro", f"--ml-v=./out{number}:/tmp/out",
-            "--ml-w=/tmp/test", f"--ml-e=NODE_ID=user-{number}", "--ml-e=MIN_PEERS=2", "--ml-e=MAX_EPOCHS=3",
-            "--ml-e=MODEL_DIR=/tmp/out", "--ml-entrypoint=python3",
-            "--ml-cmd=model/train.py --organisations 4",
-        )  # fmt: skip
-
-    transcript = desk.run("swci", "", "--usr-dir=usr")
-    assert "> LIST NODES" in transcript
-    assert f"{mark}-sn1" in transcript
-
-    for number in (1, 2):
-        ended = desk.client.containers.get(f"{mark}-ml{number}").wait(timeout=PATIENCE)
-        logs = desk.client.containers.get(f"{mark}-ml{number}").logs().decode()
-        assert ended["StatusCode"] == 0, logs
-    results = [json.loads((desk.folder / f"out{n}" / "result.json").read_text()) for n in (1, 2)]
+    printed = desk.shell(start)
+    assert "> LIST NODES" in printed
+    for name in ("sn1", "sn2", "sl1", "sl2"):
+        assert f"{desk.mark}-{name}" in printed
+    results = [
+        json.loads((desk.folder / f"results-{number}" / "result.json").read_text())
+        for number in (1, 2)
+    ]
     accuracies = [each["swarm"]["accuracy"] for each in results]
     assert accuracies[0] == accuracies[1] > max(each["alone"]["accuracy"] for each in results)
-    assert (desk.folder / "out1" / "result.json").stat().st_uid == os.getuid()
+    assert (desk.folder / "results-1" / "result.json").stat().st_uid == os.getuid()
 
-    mine = f"--filter=name={mark}"
-    lines = desk.swarm("list", "--json", mine).splitlines()
-    assert [json.loads(line)["component"] for line in lines] == [
-        "sn", "sn", "sl", "sl", "ml", "ml", "license",
-    ]  # fmt: skip
-    stopped = [line.split()[0] for line in desk.swarm("stop-swarm", mine).splitlines()]
+    key = desk.folder / "workspace/digits/cert/sn-1-key.pem"
+    assert key.stat().st_mode & 0o777 == 0o600
+    before = key.read_bytes()
+    desk.shell("swarm gen-cert -e digits -i 1", code=2)  # keys are never replaced silently
+    desk.shell("swarm gen-cert -e digits -i 1 --keep")
+    assert key.read_bytes() == before
+    desk.shell("swarm gen-cert -e digits -i 1 --force --host=10.0.0.1")
+    assert key.read_bytes() != before
+
+    stopped = [line.split()[0] for line in desk.shell(end).splitlines()[:7]]
     assert stopped == ["sl", "sl", "ml", "ml", "sn", "sn", "license"]
-    assert desk.left() == []
+    assert desk.left() == desk.things() == []
 
 
 def test_retagged_images_are_found(desk):
@@ -141,7 +115,7 @@ def test_retagged_images_are_found(desk):
     assert image.tag(f"{desk.mark}/other-name", "1")
     try:
         desk.client.containers.create(f"{desk.mark}/other-name:1", name=f"{desk.mark}-x")
-        assert desk.swarm("stop-swarm", f"--filter=name={desk.mark}").split()[0] == "sn"
+        assert desk.shell(f"swarm stop-swarm --filter=name={desk.mark}").split()[0] == "sn"
         assert desk.left() == []
     finally:
         desk.client.images.remove(f"{desk.mark}/other-name:1")

@@ -61,8 +61,9 @@ class Place:
         """Names of this test's containers, without the mark."""
         mine = f"--filter=name={self.mark}"
         ids = self.docker("ps", "--all", "--quiet", "--no-trunc", mine).split()
-        words = ("container", "inspect", *map(bytes.decode, ids))
-        found = json.loads(self.docker(*words)) if ids else []
+        if not ids:
+            return []
+        found = json.loads(self.docker("container", "inspect", *map(bytes.decode, ids)))
         return sorted(each["Name"][len(self.mark) + 2 :] for each in found)
 
 
@@ -77,8 +78,11 @@ class FakePlace(Place):
         text = command.read_text().replace("#!/usr/bin/env python3", f"#!{sys.executable}", 1)
         command.write_text(text)
         command.chmod(command.stat().st_mode | stat.S_IXUSR)
-        self.set(runs=True, images=[TINY], networks=["bridge", self.mark], containers=[], made=[],
-                 stubborn=[], help="Options:\n      --brand-new string   A new option\n")  # fmt: skip
+        text = "Options:\n      --brand-new string   A new option\n"
+        self.set(
+            runs=True, images=[TINY], networks=["bridge", self.mark], containers=[], made=[],
+            stubborn=[], volumes={}, help=text,
+        )  # fmt: skip
 
     def set(self, **changes):
         path = self._folder / "state.json"

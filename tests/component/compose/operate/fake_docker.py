@@ -87,6 +87,7 @@ def start(state, words):
                 broken(each, "driver failed programming external connectivity on endpoint x: "
                        f"Bind for 0.0.0.0:{port} failed: port is already allocated")  # fmt: skip
     each["State"] |= {"StartedAt": SOME_TIME, "Status": "running", "Running": True}
+    each["NetworkSettings"]["Networks"][network]["IPAddress"] = "10.0.0.9"
     command = each["Config"]["Cmd"]
     if command[:1] == ["sh"]:  # it is over at once
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -186,6 +187,17 @@ def created(state, words):
         create(state, words)
 
 
+def ran(state, words):
+    (name,) = [word.split("=")[1].split(":")[0] for word in words if word.startswith("--volume=")]
+    say(state["volumes"].get(name, "made"))
+
+
+def volume(state, words):
+    found = [{"Name": name} for name in words if name in state["volumes"]]
+    say(json.dumps(found))
+    return 0 if found else 1
+
+
 COMMANDS = {
     ("container", "create"): created,
     ("container", "start"): start,
@@ -197,7 +209,8 @@ COMMANDS = {
     ("ps",): listed,
     ("image", "inspect"): lambda state, words: int(words[0] not in state["images"]),
     ("pull",): lambda _, words: fail(f"pull access denied for {words[-1]}"),
-    ("run",): lambda *_: say("made"),
+    ("run",): ran,
+    ("volume", "inspect"): volume,
     ("version",): lambda *_: say("26.1"),
 }
 

@@ -56,11 +56,24 @@ def test_what_goes_wrong_with_a_stop_is_said(fake):
     assert fake.left() == ["sn1"]
 
 
-def test_the_sn_of_this_host_is_found(fake):
+def test_an_sl_without_an_sn(fake):
     assert fake.swarm("run-sl", "--host-ip=h", f"--image={TINY}") == 2
     assert "no SN runs on this host" in fake.err
     assert fake.swarm("run-sl", "--host-ip=h", "--sn-docker-name=gone") == 2
     assert "--sn-docker-name gone: there is no such container" in fake.err
+    assert fake.run("sn", "sn1", "-d", *BUSY) == 0
+    words = ("run-sl", "-d", "--name=sl1", "--host-ip=h", f"--image={TINY}", *BUSY)
+    assert fake.swarm(*words) == 0
+    assert "--env=SN_NODE_IP=10.0.0.9" in fake.asked("container", "create")[-1]
+
+
+def test_a_spiffe_socket_in_a_volume(fake):
+    fake.set(images=["swarm-learning/tools:0.1.0"], volumes={"spire": "/search/public/api.sock"})
+    assert fake.swarm("run-swci", "--socket-path=spire", "--dry-run") == 0
+    assert "--volume=spire:/tmp/spire-agent" in fake.out
+    assert "SOCKET_PATH=/tmp/spire-agent/public/api.sock" in fake.out
+    assert fake.swarm("run-swci", "--socket-path=other", "--dry-run") == 2
+    assert "neither a socket of this host" in fake.err
 
 
 @pytest.mark.parametrize(

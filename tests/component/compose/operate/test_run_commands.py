@@ -57,6 +57,16 @@ def test_a_pair(place):
     assert "ml1 is ready" in place.err
 
 
+def test_the_sn_of_this_host(place):
+    assert place.run("sn", "sn1", "-d", "--network", place.mark, *BUSY) == 0
+    words = ["-d", "--host-ip=h", f"--image={TINY}", f"--network={place.mark}", *BUSY]
+    name = f"--sn-docker-name={place.name('sn1')}"
+    assert place.swarm("run-sl", f"--name={place.name('sl1')}", name, *words) == 0
+    address = place.inspect("sn1")["NetworkSettings"]["Networks"][place.mark]["IPAddress"]
+    assert address
+    assert f"SN_NODE_IP={address}" in place.inspect("sl1")["Config"]["Env"]
+
+
 def test_a_name_that_is_taken(place):
     assert place.run("sn", "sn1", "-d", *BUSY) == 0
     first = place.inspect("sn1")["Id"]

@@ -69,6 +69,14 @@ def test_reading_what_docker_says():
     assert read([{"Id": "x"}]) == []
 
 
+@pytest.mark.parametrize("source", ["id-of-sl1", "sl1:ro"])
+def test_what_has_an_sls_volumes_is_its_ml_container(source):
+    sl = container("sl1", "swarm-learning/sl:1")
+    ml = container("m", "user-env") | {"HostConfig": {"VolumesFrom": [source]}}
+    other = container("o", "user-env") | {"HostConfig": {"VolumesFrom": ["id-of-m"]}}
+    assert [(e.component, e.name) for e in read([other, ml, sl])] == [("sl", "sl1"), ("ml", "m")]
+
+
 def test_the_table():
     lines = table(read([container("a", "swarm-learning/sn:1")])).splitlines()
     assert lines[0].split()[:3] == ["COMPONENT", "NAME", "STATE"]
