@@ -93,4 +93,4 @@ def explain(stderr: str, who: Who = lambda _: "") -> str:
     lines = [line.strip() for line in stderr.splitlines()]
     lines = [line for line in lines if line and not line.startswith(("See '", "Run '"))]
     text = lines[-1] if lines else "Docker failed and did not say why"
-    return re.sub(r"^(?:docker: )?(?:Error response from daemon: )?", "", text)
+    return re.sub(r"^(?:docker: )?(?:Error response from daemon: |[Ee]rror: )?", "", text)

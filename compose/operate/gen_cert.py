@@ -46,6 +46,8 @@ def run_words(
 ) -> list[str]:
     """The command that makes them; pure."""
     words = ["run", "--rm", "--network=none", "--cap-drop=ALL", f"--user={host.uid}:{host.gid}"]
+    if not host.uid:
+        words.append("--cap-add=DAC_OVERRIDE")  # root with sudo, in somebody's folder
     words += [f"--volume={folder}:{folder}", "--pull=never", image, "compose.certs", folder]
     words += [f"--index={options.index}", f"--days={options.days}", f"--nodes={','.join(nodes)}"]
     words += [f"--host={name}" for name in options.host]

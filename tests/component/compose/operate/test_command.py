@@ -116,9 +116,10 @@ def test_certificates_are_made_by_the_tools_image_as_me(fake, tmp_path, monkeypa
     )
     assert fake.swarm(*words) == 0
     folder = str(tmp_path / "workspace/mnist/cert")
+    as_root = [] if os.getuid() else ["--cap-add=DAC_OVERRIDE"]
     assert fake.asked("run") == [[
         "run", "--rm", "--network=none", "--cap-drop=ALL", f"--user={os.getuid()}:{os.getgid()}",
-        f"--volume={folder}:{folder}", "--pull=never", "swarm-learning/tools:0.1.0",
+        *as_root, f"--volume={folder}:{folder}", "--pull=never", "swarm-learning/tools:0.1.0",
         "compose.certs", folder, "--index=2", "--days=90", "--nodes=sn,sl,swop,swci,lic",
         "--host=a.example", "--host=10.0.0.1",
     ]]  # fmt: skip

@@ -1,6 +1,7 @@
 """Which command is used, and with whose rights."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -35,7 +36,7 @@ def _real_which(monkeypatch):
         engine.shutil, "which",
         lambda name: next(
             (f"{folder}/{name}" for folder in os.environ["PATH"].split(":")
-             if os.path.exists(f"{folder}/{name}")), None,
+             if Path(folder, name).exists()), None,
         ),
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from compose.operate.docker_options import BUILT_IN, parse_help
+from compose.plan import REPOSITORY
 from tests.component.compose.operate.conftest import BUSY, TINY
 from tests.component.swop import docker_place
 
@@ -34,6 +35,14 @@ def test_swci_leaves_nothing(place):
     assert place.run("swci", "swci", "--", "sh", "-c", "echo over") == 0
     assert place.out == "over\n"
     assert place.left() == []
+
+
+def test_what_is_piped_into_swci_reaches_it_to_its_end():
+    if reason := docker_place.why_not():
+        pytest.skip(f"NO CONTAINER ENGINE: {reason}")
+    words = [REPOSITORY / "compose/bin/swarm", "run-swci", f"--image={TINY}", "--cmd=cat"]
+    done = subprocess.run(words, input="LIST NODES\n", capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "LIST NODES\n")
 
 
 def test_a_pair(place):

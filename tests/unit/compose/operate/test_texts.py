@@ -85,6 +85,7 @@ def test_a_script_that_shows_the_node():
         ('Error response from daemon: could not select device driver "" with capabilities: [[gpu]]',
          "no GPU for containers here"),
         ("Error response from daemon: something new\nSee 'docker run --help'.", "something new"),
+        ("error: 'x' is no name\n", "'x' is no name"),
         ("", "did not say why"),
     ],
 )  # fmt: skip
