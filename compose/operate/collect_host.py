@@ -39,7 +39,7 @@ def facts() -> dict[str, object]:
         "disk": {place: disk(place) for place in ("/", "/var/lib/docker", "/tmp", ".")},  # noqa: S108
         "clock_synchronised": clock_synchronised(),
         "chrony": output("chronyc", "-n", "tracking"),
-        "interfaces": {p.name: _mtu(p) for p in sorted(Path("/sys/class/net").glob("*"))},
+        "interfaces": {p.name: mtu(p) for p in sorted(Path("/sys/class/net").glob("*"))},
         "selinux": first_line(Path("/sys/fs/selinux/enforce")),
         "user": f"uid {os.getuid()}, groups {os.getgroups()}",
     }  # fmt: skip
@@ -53,7 +53,7 @@ def variables() -> list[str]:
 def our_version() -> str:
     """Our version and, in a checkout, its commit."""
     text = ""
-    for line in _lines(ROOT / "pyproject.toml"):
+    for line in lines(ROOT / "pyproject.toml"):
         if line.startswith("version = "):
             text = line.split('"')[1]
             break
@@ -64,7 +64,7 @@ def our_version() -> str:
 def memory() -> dict[str, int]:
     """Bytes of memory and swap by ``/proc/meminfo``'s names."""
     found = {}
-    for line in _lines(Path("/proc/meminfo")):
+    for line in lines(Path("/proc/meminfo")):
         name, _, rest = line.partition(":")
         if name in ("MemTotal", "MemAvailable", "SwapTotal", "SwapFree"):
             found[name] = int(rest.split()[0]) * 1024
@@ -102,11 +102,12 @@ def output(*words: str, seconds: float = 10.0) -> str:
 
 def first_line(path: Path) -> str:
     """The first line of a file; empty where there is none."""
-    lines = _lines(path)
-    return lines[0] if lines else ""
+    found = lines(path)
+    return found[0] if found else ""
 
 
-def _lines(path: Path) -> list[str]:
+def lines(path: Path) -> list[str]:
+    """The lines of a file; none where it cannot be read."""
     try:
         return path.read_text("utf-8", "replace").splitlines()
     except OSError:
@@ -114,12 +115,13 @@ def _lines(path: Path) -> list[str]:
 
 
 def _system() -> str:
-    for line in _lines(Path("/etc/os-release")):
+    for line in lines(Path("/etc/os-release")):
         if line.startswith("PRETTY_NAME="):
             return line.partition("=")[2].strip('"')
     return ""
 
 
-def _mtu(interface: Path) -> int:
+def mtu(interface: Path) -> int:
+    """Of an interface's folder; 0 where there is none."""
     line = first_line(interface / "mtu")
     return int(line) if line.isdigit() else 0
