@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import threading
-from typing import Any
+from typing import IO, Any
 
 SECONDS = 60.0
 _CHUNK = 1 << 16
@@ -88,6 +88,7 @@ def tail(*words: str, most: int, seconds: float = SECONDS, both: bool = True) ->
     finally:
         timer.cancel()
         process.kill()
+        errors.text()
     if late.is_set():
         raise EngineError(f"{' '.join(words[:3])}: no end within {seconds:.0f} s")
     if code:
@@ -101,11 +102,14 @@ class _Drain:
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._said: list[bytes] = []
-        self._thread = None
+        self._thread: threading.Thread | None = None
         if process.stderr is not None:
-            stream = process.stderr
-            self._thread = threading.Thread(target=lambda: self._said.append(stream.read()))
+            self._thread = threading.Thread(target=self._read, args=(process.stderr,))
             self._thread.start()
+
+    def _read(self, stream: IO[bytes]) -> None:
+        with stream:
+            self._said.append(stream.read())
 
     def text(self) -> bytes:
         if self._thread is not None:

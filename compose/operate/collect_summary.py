@@ -11,7 +11,7 @@ from typing import Any, Mapping
 _BAD = re.compile(
     r"\b(?:ERROR|CRITICAL|FATAL|Traceback|panic)\b|Exiting \w+\. Reason", re.MULTILINE
 )
-_LINES, _AFTER = 8, 2
+_LINES = 8
 _KILLED = 137
 
 
@@ -48,7 +48,7 @@ class Node:
         """How it is, in a word or two."""
         words = [self.state or "unknown"]
         words += [self.health] if self.health not in ("", "none") else []
-        if self.state != "running" and self.exit_code is not None:
+        if self.state not in ("running", "created") and self.exit_code is not None:
             words.append(f"exit code {self.exit_code}")
         words += ["OUT OF MEMORY"] if self.out_of_memory else []
         words += [f"{self.restarts} restarts"] if self.restarts else []
@@ -63,7 +63,7 @@ def node_of(container: Mapping[str, Any], name: str, kind: str, labels: Mapping[
         health=str((state.get("Health") or {}).get("Status", "")),
         exit_code=state.get("ExitCode"), out_of_memory=bool(state.get("OOMKilled")),
         restarts=int(container.get("RestartCount") or 0),
-        started=str(state.get("StartedAt", ""))[:19],
+        started=str(state.get("StartedAt", ""))[:19].replace("0001-01-01T00:00:00", ""),
         image=str((container.get("Config") or {}).get("Image", "")),
         image_id=str(container.get("Image", ""))[:19],
         version=labels.get("org.opencontainers.image.version", ""),
@@ -72,13 +72,10 @@ def node_of(container: Mapping[str, Any], name: str, kind: str, labels: Mapping[
 
 
 def last_errors(log: str) -> list[str]:
-    """The last lines of a log that speak of errors; its last lines where none does."""
+    """The last lines of a log that speak of errors."""
     lines = log.rstrip().split("\n")
     bad = [index for index, line in enumerate(lines) if _BAD.search(line)]
-    if not bad:
-        return []
-    chosen = sorted({i for at in bad[-_LINES:] for i in range(at, at + 1)})
-    return [lines[i][:400] for i in chosen if i < len(lines)]
+    return [lines[at][:400] for at in bad[-_LINES:]]
 
 
 def last_lines(log: str, count: int = 5) -> list[str]:

@@ -200,7 +200,7 @@ def mtu(interface: int, docker_networks: int) -> Finding:
     """Packets of containers fit this host's network."""
     if interface and docker_networks > interface:
         return Finding(WARN, "MTU", f"containers send {docker_networks}, this host {interface}: "
-            "large messages may hang", f'{{"mtu": {interface}}} in /etc/docker/daemon.json, and '
+            "large messages may hang", f'set {{"mtu": {interface}}} in /etc/docker/daemon.json, and '
             f"--opt com.docker.network.driver.mtu={interface} for networks")  # fmt: skip
     return Finding(OK, "MTU", f"{docker_networks or '?'} in containers, {interface or '?'} here")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import socket
 from pathlib import Path
+from typing import Iterator
 
 from compose.operate import collect_engine as engine
 from compose.operate import collect_host
@@ -96,13 +98,20 @@ def _process(port: int) -> str:
             if parts[3] == _LISTEN and int(parts[1].rpartition(":")[2], 16) == port:
                 sockets.add(f"socket:[{parts[9]}]")
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            links = {os.readlink(each) for each in (process / "fd").iterdir()}
-        except OSError:
-            continue
-        if links & sockets:
+        if sockets.intersection(_links(process / "fd")):
             return f"{collect_host.first_line(process / 'comm')} (pid {process.name})"
     return ""
+
+
+def _links(folder: Path) -> Iterator[str]:
+    """What the links in a folder name, as far as we may see them."""
+    try:
+        entries = list(folder.iterdir())
+    except OSError:
+        return
+    for entry in entries:
+        with contextlib.suppress(OSError):
+            yield os.readlink(entry)
 
 
 def proxy_variables() -> dict[str, str]:

@@ -80,8 +80,8 @@ def licences(where: str, seen: Seen, needs: Mapping[NodeKind, int]) -> list[Find
     told = features(seen.body) if seen.status == _HTTP_OK else None
     subject = f"licence, {where}"
     if told is None:
-        return [Finding(FAIL, subject, f"answers {seen.status} and not its features: "
-            f"{seen.body[:80]!r}", "check address and port: is it the license server?")]  # fmt: skip
+        text = f"answers {seen.status} and not its features: {seen.body[:80]!r}"
+        return [Finding(FAIL, subject, text, "check address and port: is it the license server?")]
     by_id = {str(each.get("feature")): each for each in told}
     findings = []
     for kind, wanted in needs.items():
