@@ -37,9 +37,14 @@ class Node:
     """What is to be said of its certificates; empty where all is well."""
 
     @property
+    def is_ill(self) -> bool:
+        """Whether it runs, and its health check fails."""
+        return self.state == "running" and self.health == "unhealthy"
+
+    @property
     def failed(self) -> bool:
         """Whether it ended badly, or is ill."""
-        if self.out_of_memory or self.health == "unhealthy" or self.state in ("dead", "restarting"):
+        if self.out_of_memory or self.is_ill or self.state in ("dead", "restarting"):
             return True
         return self.state in ("exited", "failed", "killed") and self.exit_code not in (0, None)
 
@@ -47,7 +52,7 @@ class Node:
     def verdict(self) -> str:
         """How it is, in a word or two."""
         words = [self.state or "unknown"]
-        words += [self.health] if self.health not in ("", "none") else []
+        words += [self.health] if self.state == "running" and self.health else []
         if self.state not in ("running", "created") and self.exit_code is not None:
             words.append(f"exit code {self.exit_code}")
         words += ["OUT OF MEMORY"] if self.out_of_memory else []
@@ -165,7 +170,7 @@ def _hints(node: Node) -> list[str]:
         return ["do: give it more memory (docker --memory), or smaller batches or models"]
     if node.exit_code == _KILLED and node.state != "running":
         return ["it was killed (SIGKILL): by docker kill, or by the kernel for want of memory"]
-    if node.health == "unhealthy":
+    if node.is_ill:
         return ["it runs and does not answer on its port"]
     return []
 

@@ -199,9 +199,10 @@ def leftovers(entries: int, sls: int) -> Finding:
 def mtu(interface: int, docker_networks: int) -> Finding:
     """Packets of containers fit this host's network."""
     if interface and docker_networks > interface:
-        return Finding(WARN, "MTU", f"containers send {docker_networks}, this host {interface}: "
-            "large messages may hang", f'set {{"mtu": {interface}}} in /etc/docker/daemon.json, and '
-            f"--opt com.docker.network.driver.mtu={interface} for networks")  # fmt: skip
+        text = f"containers send {docker_networks}, this host {interface}: large messages may hang"
+        return Finding(WARN, "MTU", text,
+            f'set {{"mtu": {interface}}} in /etc/docker/daemon.json, and make networks with '
+            f"--opt com.docker.network.driver.mtu={interface}")  # fmt: skip
     return Finding(OK, "MTU", f"{docker_networks or '?'} in containers, {interface or '?'} here")
 
 

@@ -84,6 +84,13 @@ def test_what_failed_and_why() -> None:
     assert "sn-1: " not in text  # all is well with it
 
 
+def test_ill_is_who_runs_and_does_not_answer() -> None:
+    ill, ended = Node("a", "sl", "running", "unhealthy"), Node("b", "sl", "exited", "unhealthy", 0)
+    assert (ill.failed, ill.verdict) == (True, "running, unhealthy")
+    assert (ended.failed, ended.verdict) == (False, "exited, exit code 0")
+    assert "does not answer on its port" in write([ill], {}, [], {}, NOW, [])
+
+
 def test_versions_that_differ_are_told() -> None:
     nodes = [
         Node("a", "sn", version="0.1.0", sources="x"),
