@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
@@ -111,7 +112,7 @@ def _nodes(folder: Path, texts: dict[str, str], bundle: Bundle) -> list[Node]:
         node = Node(
             name, str(about.get("kind") or name.rsplit("-", 1)[0]).lower(),
             str(about.get("state") or ("exited" if code is not None else "see its log")),
-            exit_code=code if isinstance(code, int) else None,
+            exit_code=code if isinstance(code, int) and not about.get("stopped") else None,
         )  # fmt: skip
         log = texts.get(name, "")
         node.last_errors = last_errors(log) or (last_lines(log) if node.failed else [])
@@ -121,8 +122,6 @@ def _nodes(folder: Path, texts: dict[str, str], bundle: Bundle) -> list[Node]:
 
 
 def _certificates(folder: Path, name: str) -> list[str]:
-    from datetime import datetime, timezone
-
     path = folder / "certs" / f"{name}-cert.pem"
     try:
         found = certificates(path.read_bytes())
