@@ -31,6 +31,7 @@ class Bundle:
         self.problems: list[str] = []
         self._root = path.name[: -len(".tar.gz")]
         self._digests: dict[str, str] = {}
+        self._broken: OSError | None = None
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._file = os.fdopen(descriptor, "wb")
         self._tar = tarfile.open(fileobj=self._file, mode="w:gz")  # noqa: SIM115 - closed below
@@ -60,10 +61,16 @@ class Bundle:
             self.problem(f"{what}: {type(exc).__name__}: {exc}")
 
     def close(self, summary: str) -> None:
-        """Write the summary and the manifest; the archive is whole then."""
+        """Write the summary and the manifest; the archive is whole then.
+
+        Raises:
+            OSError: it is not, e.g. for want of room on the disk.
+        """
         self.text("summary.txt", summary)
         manifest = json.dumps({"sha256": self._digests}, indent=1, sort_keys=True) + "\n"
         self._write("manifest.json", manifest.encode())
+        if self._broken is not None:
+            raise self._broken
         self._tar.close()
         self._file.close()
 
@@ -84,4 +91,8 @@ class Bundle:
         self._digests[safe] = hashlib.sha256(content).hexdigest()
         member = tarfile.TarInfo(f"{self._root}/{safe}")
         member.size, member.mode, member.mtime = len(content), 0o600, int(time.time())
-        self._tar.addfile(member, io.BytesIO(content))
+        try:
+            self._tar.addfile(member, io.BytesIO(content))
+        except OSError as exc:  # whoever gathers a part may go on; the archive is lost
+            self._broken = exc
+            raise

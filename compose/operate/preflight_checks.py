@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Iterable, Mapping
@@ -153,7 +154,7 @@ def proxies(variables: Mapping[str, str], hosts: Iterable[str]) -> Finding:
     given = [name for name in PROXIES if lower.get(name)]
     if not given:
         return Finding(OK, "proxies", "none is set")
-    exceptions = [word.strip().lstrip(".*") for word in lower.get("no_proxy", "").split(",")]
+    exceptions = [_bare(word.strip()) for word in lower.get("no_proxy", "").split(",")]
     caught = sorted({host for host in hosts if not _excepted(host, exceptions)})
     if caught:
         return Finding(WARN, "proxies", f"{', '.join(given)} would catch {', '.join(caught)}",
@@ -161,8 +162,25 @@ def proxies(variables: Mapping[str, str], hosts: Iterable[str]) -> Finding:
     return Finding(OK, "proxies", f"{', '.join(given)} set, the swarm's addresses are excepted")
 
 
+def _bare(word: str) -> str:
+    """``.example`` and ``*.example`` mean what ``example`` does."""
+    return word if word == "*" else word.lstrip(".*")
+
+
 def _excepted(host: str, exceptions: list[str]) -> bool:
-    return any(word and (host == word or host.endswith(f".{word}")) for word in exceptions)
+    return any(
+        word == "*" or host == word or host.endswith(f".{word}") or _in_network(host, word)
+        for word in exceptions
+        if word
+    )
+
+
+def _in_network(host: str, network: str) -> bool:
+    """Whether an address lies in ``10.0.0.0/8`` or the like."""
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False
 
 
 def clock_kept(synchronised: bool | None) -> Finding:

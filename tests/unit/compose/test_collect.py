@@ -140,6 +140,20 @@ def test_the_archive_is_private_and_safe_to_unpack(tmp_path: Path) -> None:
     assert manifest == digests
 
 
+def test_an_archive_that_cannot_be_written_whole_is_not_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(self: tarfile.TarFile, member: tarfile.TarInfo, content: object = None) -> None:
+        if member.name.endswith("host.json"):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tarfile.TarFile, "addfile", full)
+    monkeypatch.setenv("PATH", "")
+    assert collect.main(["--output", str(tmp_path)]) == 1
+    assert "no archive was written: [Errno 28] No space left" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_still_holds_a_known_secret_is_left_out(tmp_path: Path) -> None:
     class Careless(Redactor):
         def text(self, text: str) -> str:

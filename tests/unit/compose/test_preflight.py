@@ -74,8 +74,9 @@ def test_proxies() -> None:
     assert levels([caught]) == [WARN]
     assert "set NO_PROXY=10.0.0.1,sn.example" in caught.do
     assert "a:b" not in caught.text + caught.do
-    excepted = {**proxy, "no_proxy": "10.0.0.1, .example"}
-    assert levels([preflight_checks.proxies(excepted, hosts)]) == [OK]
+    for exceptions in ("10.0.0.1, .example", "10.0.0.0/8,*.example", "*"):
+        excepted = {**proxy, "no_proxy": exceptions}
+        assert levels([preflight_checks.proxies(excepted, hosts)]) == [OK]
 
 
 def test_names() -> None:
