@@ -75,7 +75,7 @@ def check_node(folder: Path, name: str, role: NodeKind) -> None:
         ConfigError: it cannot; the message says why.
     """
     identity = load(folder, name, role)
-    problems = _handshake_problems(identity)
+    problems = handshake_problems(identity)
     if problems:
         raise ConfigError(f"{identity.cert}: {'; '.join(problems)}")
 
@@ -164,7 +164,7 @@ def _check_leaf(path: Path, leaf: x509.Certificate, files: _Files, now: datetime
     else:
         identity = Identity(key, path, tuple(files.cas), peer)
         if not problems:
-            problems.extend(_handshake_problems(identity))
+            problems.extend(handshake_problems(identity))
         warnings.extend(filter(None, [expiry_notice(identity, now)]) if not problems else [])
     summary = f"role {peer.role or 'none'}, CN {peer.common_name}, until {peer.not_after:%Y-%m-%d}"
     return Finding(path, summary, tuple(problems), tuple(warnings))
@@ -207,8 +207,8 @@ def _usage_problems(leaf: x509.Certificate) -> list[str]:
     return problems
 
 
-def _handshake_problems(identity: Identity) -> list[str]:
-    """Let the certificate be both ends of a TLS connection in memory."""
+def handshake_problems(identity: Identity) -> list[str]:
+    """What TLS says when the certificate is both ends of a connection, in memory."""
     try:
         to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
         server = identity.server_context().wrap_bio(to_server, to_client, server_side=True)
