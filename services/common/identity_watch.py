@@ -1,0 +1,64 @@
+"""Keeps a running node's identity present, and says in time that its certificate ends."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+from services.common.ids import NodeKind
+from services.common.settings import NodeSettings
+from services.common.tls import EXPIRY_NOTICE, Identity, expiry_notice, load_identity
+
+log = logging.getLogger("swarm.tls")
+
+WATCH_S = 5.0
+"""Seconds between two looks at the identity while no connection is made."""
+LAST_DAY = timedelta(days=1)
+
+
+@asynccontextmanager
+async def kept_identity(settings: NodeSettings, role: NodeKind) -> AsyncIterator[Identity]:
+    """A node's identity, kept present while the body runs; warns before its certificate ends.
+
+    Raises:
+        ConfigError: what :func:`load_identity` says.
+    """
+    identity = load_identity(settings, role)
+    watching = asyncio.create_task(_watch(identity), name="identity")
+    try:
+        yield identity
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
+
+
+async def renewals(identity: Identity) -> AsyncIterator[int]:
+    """Each new generation of an identity, once it is there."""
+    seen = identity.generation
+    while True:
+        await asyncio.sleep(WATCH_S / 5)
+        if identity.generation != seen:
+            seen = identity.generation
+            yield seen
+
+
+async def _watch(identity: Identity) -> None:
+    said: datetime | None = None
+    while True:
+        now = datetime.now(UTC)
+        left = identity.certificate.not_after - now
+        if said is None or now - said >= notice_pause(left):
+            notice = expiry_notice(identity, now)
+            if notice is not None:
+                log.warning("%s", notice)
+                said = now
+        await asyncio.sleep(WATCH_S)
+        await asyncio.to_thread(identity.now)
+
+
+def notice_pause(left: timedelta) -> timedelta:
+    """How long after a warning the next one is due."""
+    if left > EXPIRY_NOTICE:
+        return timedelta(0)  # the next one is a new certificate's first
+    return timedelta(hours=1) if left <= LAST_DAY else timedelta(days=1)
