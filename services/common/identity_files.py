@@ -102,6 +102,9 @@ class FileSource:
             self._loaded = before
             raise
 
+    def close(self) -> None:
+        """Nothing is open."""
+
     def _stamp(self) -> Stamp:
         settings = self._settings
         paths = [settings.swarm_id_key, settings.swarm_id_cert, settings.swarm_id_cacert]

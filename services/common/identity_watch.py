@@ -8,12 +8,14 @@ from datetime import UTC, datetime, timedelta
 
 from services.common.ids import NodeKind
 from services.common.settings import NodeSettings
-from services.common.tls import EXPIRY_NOTICE, Identity, expiry_notice, load_identity
+from services.common.spiffe_source import SpiffeSource, Waiting
+from services.common.tls import EXPIRY_NOTICE, Identity, expiry_notice, load_identity, usable
 
 log = logging.getLogger("swarm.tls")
 
 WATCH_S = 5.0
 """Seconds between two looks at the identity while no connection is made."""
+LOOK_AGAIN_S = 0.1
 LAST_DAY = timedelta(days=1)
 
 
@@ -22,15 +24,34 @@ async def kept_identity(settings: NodeSettings, role: NodeKind) -> AsyncIterator
     """A node's identity, kept present while the body runs; warns before its certificate ends.
 
     Raises:
-        ConfigError: what :func:`load_identity` says.
+        ConfigError: what :func:`load_identity` says; RemoteError, too.
     """
-    identity = load_identity(settings, role)
+    identity = await _opened(settings, role)
     watching = asyncio.create_task(_watch(identity), name="identity")
     try:
         yield identity
     finally:
         watching.cancel()
         await asyncio.wait([watching])
+        identity.close()
+
+
+async def _opened(settings: NodeSettings, role: NodeKind) -> Identity:
+    """The identity; while a Workload API is waited for the process can be stopped."""
+    if not settings.swarm_spiffe_workload_api_socket_path:
+        return load_identity(settings, role)
+    source = SpiffeSource(settings, role)
+    try:
+        waiting = Waiting(source, settings.swarm_start_patience)
+        while (material := waiting.look()) is None:  # noqa: ASYNC110 - it comes from a thread
+            await asyncio.sleep(LOOK_AGAIN_S)
+    except asyncio.CancelledError:
+        source.close()
+        raise
+    said = material.certificate()
+    log.info("identity: %s, valid until %s UTC", said.common_name,
+             f"{said.not_after:%Y-%m-%d %H:%M}")  # fmt: skip
+    return usable(Identity(material, source))
 
 
 async def renewals(identity: Identity) -> AsyncIterator[int]:

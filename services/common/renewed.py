@@ -34,8 +34,14 @@ def statement(former: Material, now: str) -> str:
 
 
 def statements(former: Iterable[Material], now: str) -> str:
-    """The header's value; empty where nothing was renewed."""
-    return ",".join(statement(each, now) for each in list(former)[-MOST:])
+    """The header's value, of the last ones that fit; empty where nothing was renewed."""
+    value = ""
+    for each in reversed(list(former)[-MOST:]):
+        longer = ",".join(filter(None, [value, statement(each, now)]))
+        if len(longer) > LONGEST:
+            break
+        value = longer
+    return value
 
 
 def confirmed(who: PeerCertificate, value: str | None) -> PeerCertificate:

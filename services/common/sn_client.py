@@ -23,6 +23,7 @@ from services.common.errors import (
     RemoteError,
     SnUnavailableError,
 )
+from services.common.identity_pool import IdentityPool
 from services.common.ids import NodeId
 from services.common.tls import Identity, tls_refusal
 
@@ -66,15 +67,16 @@ class SnClient:
         """SNs that said so, and when, in seconds of the loop's clock."""
         self._under_way: dict[str, set[asyncio.Timeout]] = {}
         """By SN: the limits of the requests that wait for it."""
-        self._http = httpx.AsyncClient(
-            verify=identity.client_context(),
-            timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
-            trust_env=False,
-        )
+        self._pool = IdentityPool(identity, httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS))
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._http.aclose()
+        await self._pool.close()
+
+    @property
+    def generation(self) -> int:
+        """Of our identity: a node registers again once it has another."""
+        return self._pool.generation
 
     async def version(self) -> str:
         """Version of the SN's software."""
@@ -237,10 +239,9 @@ class SnClient:
             async with asyncio.timeout(None) as limit:
                 under_way.add(limit)
                 try:
-                    answer = await self._http.request(
-                        method, f"https://{sn}{path}", content=content,
-                        headers={"content-type": "application/json"} if content else {},
-                        timeout=httpx.Timeout(timeout, connect=CONNECT_SECONDS),
+                    answer = await self._pool.request(
+                        method, f"https://{sn}{path}", content,
+                        httpx.Timeout(timeout, connect=CONNECT_SECONDS),
                     )  # fmt: skip
                 finally:
                     under_way.discard(limit)

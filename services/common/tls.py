@@ -10,7 +10,6 @@ import ssl
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
@@ -24,18 +23,20 @@ from services.common.ids import NodeKind
 from services.common.material import Material
 from services.common.renewed import MOST, statements
 from services.common.settings import NodeSettings
+from services.common.spiffe_source import SpiffeSource
 from services.common.tls_context import (
     BoundContext,
     Present,
     RenewingContext,
     Tls,
     chain_of,
+    is_present,
     present_of,
 )
 
 __all__ = [
-    "Identity", "PeerCertificate", "expiry_notice", "load_identity", "present_of",
-    "read_certificate", "tls_refusal",
+    "Identity", "PeerCertificate", "expiry_notice", "is_present", "load_identity",
+    "present_of", "read_certificate", "tls_refusal",
 ]  # fmt: skip
 
 log = logging.getLogger("swarm.tls")
@@ -58,6 +59,9 @@ class Source(Protocol):
             ConfigError: there is one, but it cannot be used.
         """
 
+    def close(self) -> None:
+        """End what the source needs."""
+
 
 class Unchanging:
     """A source that never changes."""
@@ -65,6 +69,9 @@ class Unchanging:
     def changed(self) -> Material | None:
         """None."""
         return None
+
+    def close(self) -> None:
+        """Nothing to end."""
 
 
 class Identity:
@@ -96,9 +103,9 @@ class Identity:
         """What our present certificate says."""
 
     @property
-    def cert(self) -> Path:
+    def cert(self) -> str:
         """Where the certificate comes from, for messages."""
-        return Path(self._present.material.where)
+        return self._present.material.where
 
     @property
     def material(self) -> Material:
@@ -150,6 +157,10 @@ class Identity:
         if chain[-1] not in {ca.public_bytes(Encoding.DER) for ca in material.trusted}:
             return f"the CA of {describe(peer).common_name} is not trusted any more"
         return material.objection(chain)
+
+    def close(self) -> None:
+        """Look for no successor any more."""
+        self._source.close()
 
     # --- renewal
 
@@ -225,9 +236,21 @@ def load_identity(settings: NodeSettings, role: NodeKind, now: datetime | None =
     Raises:
         ConfigError: a file is missing or unreadable, key and certificate do not match, the
             certificate is expired, not yet valid or of another role, or no CA is trusted.
+        RemoteError: the Workload API sent nothing in time; this waits for it.
     """
+    if settings.swarm_spiffe_workload_api_socket_path:
+        spiffe = SpiffeSource(settings, role)
+        return usable(Identity(spiffe.first(settings.swarm_start_patience), spiffe))
     source = FileSource(settings, role)
-    identity = Identity(source.load(now), source)
+    return usable(Identity(source.load(now), source))
+
+
+def usable(identity: Identity) -> Identity:
+    """The same, if OpenSSL takes it.
+
+    Raises:
+        ConfigError: it does not.
+    """
     identity.client_context()
     return identity
 

@@ -194,6 +194,11 @@ def present_of(tls: Tls) -> Present | None:
     return context.present if isinstance(context, BoundContext) else None
 
 
+def is_present(tls: Tls, context: ssl.SSLContext) -> bool:
+    """Whether a connection made with a context before is as one that it would make now."""
+    return not isinstance(context, RenewingContext) or tls.context is context.context()
+
+
 def chain_of(tls: Tls) -> list[bytes]:
     """The peer's verified chain, trusted CA last, in DER form; empty where it has none."""
     if hasattr(tls, "get_verified_chain"):  # Python 3.13
@@ -203,7 +208,7 @@ def chain_of(tls: Tls) -> list[bytes]:
     return [each.public_bytes(_DER) for each in chain or ()]
 
 
-_DER = 1
+_DER = 2
 """``_ssl.ENCODING_DER``"""
 
 
