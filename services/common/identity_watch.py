@@ -8,14 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 from services.common.ids import NodeKind
 from services.common.settings import NodeSettings
-from services.common.spiffe_source import SpiffeSource, Waiting
+from services.common.spiffe_source import LOOK_AGAIN_S, SpiffeSource, Waiting
 from services.common.tls import EXPIRY_NOTICE, Identity, expiry_notice, load_identity, usable
 
 log = logging.getLogger("swarm.tls")
 
 WATCH_S = 5.0
 """Seconds between two looks at the identity while no connection is made."""
-LOOK_AGAIN_S = 0.1
 LAST_DAY = timedelta(days=1)
 
 

@@ -9,8 +9,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("swarm.tls")
 
 RETRY_S, RETRY_MAX_S = 0.5, 5.0
+LOOK_AGAIN_S = 0.1
 TELL_S = 10.0
 """Seconds between two log lines while a node waits for its first SVID."""
 
@@ -114,7 +114,6 @@ class SpiffeSource:
         self._away = ""
         """Why nothing is sent."""
         self._told = ""
-        self._wake = threading.Event()
         self._closed = threading.Event()
         threading.Thread(target=self._run, name="spiffe", daemon=True).start()
 
@@ -127,12 +126,11 @@ class SpiffeSource:
             raise ConfigError(trouble)
         return fresh
 
-    def first(self, patience: float, sleep: Callable[[float], None] | None = None) -> Material:
+    def first(self, patience: float) -> Material:
         """The first identity; waits for it, and says so.
 
         Args:
             patience: seconds.
-            sleep: instead of waiting for the stream.
 
         Raises:
             RemoteError: it did not come.
@@ -140,7 +138,7 @@ class SpiffeSource:
         """
         waiting = Waiting(self, patience)
         while (material := waiting.look()) is None:
-            (sleep or self._wake.wait)(0.2)
+            sleep(LOOK_AGAIN_S)
         return material
 
     def close(self) -> None:
@@ -182,7 +180,7 @@ class SpiffeSource:
             ended.set()
 
         try:
-            client = WorkloadApiClient(self.path)
+            client = WorkloadApiClient(f"unix:{self.path}")
         except PySpiffeError as exc:
             self._is_away(str(exc))
             return
@@ -208,7 +206,6 @@ class SpiffeSource:
             if self._told:
                 log.info("the SPIFFE Workload API at %s answers again", self.path)
                 self._told = ""
-        self._wake.set()
 
     def _failed(self, text: str) -> None:
         if "gRPC error" not in text and "stream ended" not in text:
