@@ -38,6 +38,9 @@ QUEUE, QUEUE_BYTES = 1024, 64 << 20
 
 CHECK_S = 5.0
 """Seconds between two looks at whether the SNs that are linked are still trusted."""
+ONE_BY_ONE_S = 1.0
+"""Seconds until the next such link is ended: the one before is back by then, where its SN has been
+renewed, so that an SN that removes a CA does not lose the majority."""
 REFUSED = 4003
 """Close code."""
 CUT_S = 2.0
@@ -238,3 +241,4 @@ async def end_untrusted(
             if (why := link.objection(identity)) is not None:
                 log.warning("link to %s ends: %s", link, why)
                 spawn(link.connection.close(REFUSED, why[:100]))
+                await asyncio.sleep(ONE_BY_ONE_S)
