@@ -67,6 +67,8 @@ class SnClient:
         """SNs that said so, and when, in seconds of the loop's clock."""
         self._under_way: dict[str, set[asyncio.Timeout]] = {}
         """By SN: the limits of the requests that wait for it."""
+        self._answered = False
+        """Whether an SN ever did."""
         self._pool = IdentityPool(identity, httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS))
 
     async def close(self) -> None:
@@ -219,9 +221,10 @@ class SnClient:
                 sn = untried[0]
                 answer = await self._send(sn, method, path, body, timeout)
                 if isinstance(answer, httpx.Response):
+                    self._answered = True
                     return sn, answer
                 failures[sn] = answer
-            if loop.time() >= give_up or all(map(_is_tls_refusal, failures.values())):
+            if loop.time() >= give_up or self._is_hopeless(failures):
                 raise SnUnavailableError(
                     f"no SN answers ({_listed(failures)}). Check that the SN is up, its address "
                     "and port, the firewall, and that its certificate is signed by a CA you trust"
@@ -255,6 +258,13 @@ class SnClient:
             return f"{answer.status_code} {_detail(answer)[0]}"
         return answer
 
+    def _is_hopeless(self, failures: dict[str, str]) -> bool:
+        """Whether TLS refused one of the two certificates from the start.
+
+        Waiting does not mend that; in mid-life certificates and CAs are being renewed.
+        """
+        return not self._answered and all(map(_is_tls_refusal, failures.values()))
+
     def _leave(self, sn: str) -> None:
         """Put an SN behind the others, and break off what waits for it, unless there are none."""
         self.sns.remove(sn)
@@ -265,7 +275,7 @@ class SnClient:
 
 
 def _is_tls_refusal(failure: str) -> bool:
-    """Whether TLS itself refused one of the two certificates; waiting does not mend that."""
+    """Whether TLS itself refused one of the two certificates."""
     return "CERTIFICATE_VERIFY_FAILED" in failure or "_ALERT_" in failure
 
 

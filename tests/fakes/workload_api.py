@@ -35,11 +35,18 @@ class TrustDomain:
     def __init__(self, name):
         self.name = name
         self.cas = []
+        self._made = 0
         self.rotate()
 
     def rotate(self):
         """Another CA, which signs from now on; those before stay in the bundle."""
-        self.cas.append(self._ca(f"{self.name} {len(self.cas)}"))
+        self.prepare()
+        self.signer = self.cas[-1]
+
+    def prepare(self):
+        """Another CA in the bundle, as SPIRE does some time before it signs."""
+        self.cas.append(self._ca(f"{self.name} {self._made}"))
+        self._made += 1
 
     def forget(self):
         """Take the oldest CA out of the bundle."""
@@ -59,9 +66,9 @@ class TrustDomain:
             intermediate: signed by a CA below the domain's.
             ca: the leaf says that it is a CA, which no SVID may.
         """
-        signer, above = self.cas[-1], ()
+        signer, above = self.signer, ()
         if intermediate:
-            signer = self._ca(f"{self.name} below", *self.cas[-1])
+            signer = self._ca(f"{self.name} below", *self.signer)
             above = (signer[1],)
         key = _key()
         said = spiffe_id or f"spiffe://{self.name}{path}"
