@@ -26,7 +26,7 @@ async def kept_identity(settings: NodeSettings, role: NodeKind) -> AsyncIterator
         ConfigError: what :func:`load_identity` says; RemoteError, too.
     """
     identity = await _opened(settings, role)
-    watching = asyncio.create_task(_watch(identity), name="identity")
+    watching = asyncio.create_task(_watch(identity, _remind(identity, None)), name="identity")
     try:
         yield identity
     finally:
@@ -54,27 +54,32 @@ async def _opened(settings: NodeSettings, role: NodeKind) -> Identity:
 
 
 async def renewals(identity: Identity) -> AsyncIterator[int]:
-    """Each new generation of an identity, once it is there."""
-    seen = identity.generation
+    """Each new generation of an identity after its first, once it is there."""
+    seen = 0
     while True:
-        await asyncio.sleep(WATCH_S / 5)
         if identity.generation != seen:
             seen = identity.generation
             yield seen
+        await asyncio.sleep(WATCH_S / 5)
 
 
-async def _watch(identity: Identity) -> None:
-    said: datetime | None = None
+async def _watch(identity: Identity, said: datetime | None) -> None:
     while True:
-        now = datetime.now(UTC)
-        left = identity.certificate.not_after - now
-        if said is None or now - said >= notice_pause(left):
-            notice = expiry_notice(identity, now)
-            if notice is not None:
-                log.warning("%s", notice)
-                said = now
         await asyncio.sleep(WATCH_S)
         await asyncio.to_thread(identity.now)
+        said = _remind(identity, said)
+
+
+def _remind(identity: Identity, said: datetime | None) -> datetime | None:
+    """Warn of the certificate's end, if that is due; when it was done last."""
+    now = datetime.now(UTC)
+    if said is not None and now - said < notice_pause(identity.certificate.not_after - now):
+        return said
+    notice = expiry_notice(identity, now)
+    if notice is None:
+        return None
+    log.warning("%s", notice)
+    return now
 
 
 def notice_pause(left: timedelta) -> timedelta:

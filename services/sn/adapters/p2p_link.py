@@ -231,7 +231,7 @@ async def end_untrusted(
         renewed: called when ours is another.
         spawn: lets links be closed, which takes a moment.
     """
-    seen = identity.generation
+    seen = 0
     while True:
         await asyncio.sleep(CHECK_S)
         if identity.generation != seen:
