@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -236,7 +237,7 @@ def _key(path: Path) -> PrivateKeyTypes:
             f"{path} is not a readable unencrypted PEM key: it is encrypted, and a node starts "
             "without a person who could type the password. Decrypt it: openssl pkey -in ... -out"
         ) from exc
-    except (ValueError, OSError) as exc:
+    except (ValueError, OSError, UnsupportedAlgorithm) as exc:
         raise ConfigError(f"{path} is not a readable unencrypted PEM key: {exc}") from exc
 
 

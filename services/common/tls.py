@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Protocol
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.common.certificate import PeerCertificate, describe, holder, read_certificate
@@ -181,7 +182,7 @@ class Identity:
                 self._take(self._pending)
                 self._pending = None
             self._trouble.clear()
-        except ConfigError as exc:
+        except (ConfigError, OSError, ValueError, UnsupportedAlgorithm) as exc:
             self._complain(str(exc))
 
     def _take(self, fresh: Material) -> None:
