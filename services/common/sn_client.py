@@ -105,8 +105,15 @@ class SnClient:
     # --- contracts
 
     async def create_contract(self, name: str) -> None:
-        """Create a training contract."""
-        await self.ask("POST", "/v1/contracts", dict[str, Any], api.CreateContract(name=name))
+        """Create a training contract; one that came to be since we began counts as ours."""
+        there = name in {row.name for row in await self.contracts()}
+        try:
+            await self.ask("POST", "/v1/contracts", dict[str, Any], api.CreateContract(name=name))
+        except ProtocolError as exc:  # an SN made it, and its answer got lost?
+            if there or exc.code != "name-taken":
+                raise
+            if name not in {row.name for row in await self.contracts()}:
+                raise  # it is a taskrunner's name
 
     async def contracts(self) -> list[api.ContractSummary]:
         """All training contracts."""
@@ -156,10 +163,10 @@ class SnClient:
         return await self.ask("GET", f"{_path(contract)}/perf?{asked}", api.PerfPage)
 
     async def reset(self, contract: str, reason: str) -> api.ContractState:
-        """RESET CONTRACT."""
-        return await self.ask(
-            "POST", f"{_path(contract)}/reset?reason={quote(reason)}", api.ContractState
-        )
+        """RESET CONTRACT: the present generation, never one that begins while this is repeated."""
+        generation = (await self.state(contract)).view.generation
+        asked = f"reset?reason={quote(reason)}&generation={generation}"
+        return await self.ask("POST", f"{_path(contract)}/{asked}", api.ContractState)
 
     async def peer(
         self, contract: str, uid: NodeId, verb: str, body: BaseModel
