@@ -123,7 +123,7 @@ class Identity:
         """What to send in ``common.renewed.HEADER``; empty where nothing was renewed."""
         return self._present.renewed
 
-    def server_context(self, client_certificate_optional: bool = False) -> ssl.SSLContext:
+    def server_context(self, *, client_certificate_optional: bool = False) -> ssl.SSLContext:
         """Context of a server that demands a client certificate; TLS 1.2 and newer.
 
         Args:

@@ -60,7 +60,7 @@ async def _serve(settings: SwciSettings, asked: Asked, identity: Identity) -> No
             if asked.commands or asked.script:
                 await _only(run, lines)
             else:
-                await _session(settings, run, lines)
+                await _session(settings, run, lines, identity)
         finally:
             await interpreter.close()
 
@@ -95,7 +95,7 @@ async def _only(run: Run, lines: list[str]) -> None:
     run.verdict()
 
 
-async def _session(settings: SwciSettings, run: Run, lines: list[str]) -> None:
+async def _session(settings: SwciSettings, run: Run, lines: list[str], identity: Identity) -> None:
     """The init script, then the web mode, or the prompt unless the script ended the session."""
     is_web = settings.swci_mode == "WEB"
     at_terminal = sys.stdin.isatty() and not run.console.as_json and not is_web
@@ -108,7 +108,7 @@ async def _session(settings: SwciSettings, run: Run, lines: list[str]) -> None:
     if run.interpreter.failed:
         run.verdict()
     if is_web:
-        await web.serve(settings, run.interpreter)
+        await web.serve(settings, run.interpreter, identity)
     elif at_terminal:
         await _prompt(settings, run)
     elif not run.interpreter.finished:
