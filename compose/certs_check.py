@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from services.common.errors import ConfigError
+from services.common.identity_files import read_material, trusting
 from services.common.ids import NodeKind
 from services.common.settings import NodeSettings
 from services.common.tls import Identity, expiry_notice, load_identity, read_certificate
@@ -162,7 +163,7 @@ def _check_leaf(path: Path, leaf: x509.Certificate, files: _Files, now: datetime
     elif not files.cas:
         problems.append("no CA certificate in this folder, so that nobody can check it")
     else:
-        identity = Identity(key, path, tuple(files.cas), peer)
+        identity = Identity(read_material(key, path, trusting(files.cas)))
         if not problems:
             problems.extend(handshake_problems(identity))
         warnings.extend(filter(None, [expiry_notice(identity, now)]) if not problems else [])

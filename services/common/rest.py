@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.common.door import BACKLOG, Door, Limits
 from services.common.errors import BusyError, ConfigError, ForbiddenError, SwarmError
 from services.common.nesting import is_too_deep
+from services.common.renewed import HEADER, confirmed
 from services.common.rest_protocol import TlsProtocol
 from services.common.tls import Identity, PeerCertificate
 
@@ -216,13 +217,15 @@ def _field_error(error: dict[str, Any]) -> str:
 def caller(request: Request) -> PeerCertificate:
     """The certificate of who made this request; use with ``fastapi.Depends``.
 
+    It knows those that it replaced, as far as the request proves it.
+
     Raises:
         ForbiddenError: there is none, which mutual TLS makes impossible outside tests.
     """
     certificate = _certificate(request.scope)
     if certificate is None:
         raise ForbiddenError("a client certificate is needed")
-    return certificate
+    return confirmed(certificate, request.headers.get(HEADER))
 
 
 def _certificate(scope: Scope) -> PeerCertificate | None:
@@ -306,7 +309,9 @@ async def serving(
     )  # fmt: skip
     server = _Server(config)
     door = Door(
-        context, lambda place: TlsProtocol(config, server.server_state, place, limits), limits
+        context,
+        lambda place: TlsProtocol(config, server.server_state, place, limits, identity),
+        limits,
     )
     sock.listen(BACKLOG)
     sock.setblocking(False)

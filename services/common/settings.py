@@ -30,7 +30,9 @@ class NodeSettings(BaseSettings):
     swarm_id_cacert: Path | None = None
     """File of trusted CA certificates (PEM)."""
     swarm_id_capath: Path | None = None
-    """Folder of trusted CA certificates (``*.pem``, no hash links needed)."""
+    """Folder of trusted CA certificates (and CRLs); no hash links needed."""
+    swarm_spiffe_workload_api_socket_path: str = ""
+    """Socket of a SPIFFE Workload API, which then gives the identity instead of the four above."""
 
     this_node_ip: str = ""
     """Address of this host as others reach it; the host name where it is not set."""

@@ -23,6 +23,7 @@ from services.common.errors import (
     RemoteError,
     SnUnavailableError,
 )
+from services.common.identity_pool import IdentityPool
 from services.common.ids import NodeId
 from services.common.tls import Identity, tls_refusal
 
@@ -71,15 +72,18 @@ class SnClient:
         """SNs that said so, and when, in seconds of the loop's clock."""
         self._under_way: dict[str, set[asyncio.Timeout]] = {}
         """By SN: the limits of the requests that wait for it."""
-        self._http = httpx.AsyncClient(
-            verify=identity.client_context(),
-            timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
-            trust_env=False,
-        )
+        self._answered = False
+        """Whether an SN ever did."""
+        self._pool = IdentityPool(identity, httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS))
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._http.aclose()
+        await self._pool.close()
+
+    @property
+    def generation(self) -> int:
+        """Of our identity: a node registers again once it has another."""
+        return self._pool.generation
 
     async def version(self) -> str:
         """Version of the SN's software."""
@@ -229,9 +233,10 @@ class SnClient:
                 sn = untried[0]
                 answer = await self._send(sn, method, path, body, timeout)
                 if isinstance(answer, httpx.Response):
+                    self._answered = True
                     return sn, answer
                 failures[sn] = answer
-            if loop.time() >= give_up or all(map(_is_tls_refusal, failures.values())):
+            if loop.time() >= give_up or self._is_hopeless(failures):
                 raise SnUnavailableError(
                     f"no SN answers ({_listed(failures)}). Check that the SN is up, its address "
                     "and port, the firewall, and that its certificate is signed by a CA you trust"
@@ -251,10 +256,9 @@ class SnClient:
             async with asyncio.timeout(None) as limit:
                 under_way.add(limit)
                 try:
-                    answer = await self._http.request(
-                        method, f"https://{sn}{path}", content=content,
-                        headers={"content-type": "application/json"} if content else {},
-                        timeout=httpx.Timeout(timeout, connect=CONNECT_SECONDS),
+                    answer = await self._pool.request(
+                        method, f"https://{sn}{path}", content,
+                        httpx.Timeout(timeout, connect=CONNECT_SECONDS),
                     )  # fmt: skip
                 finally:
                     under_way.discard(limit)
@@ -267,6 +271,13 @@ class SnClient:
             self._leave(sn)
             return f"{answer.status_code} {_detail(answer)[0]}"
         return answer
+
+    def _is_hopeless(self, failures: dict[str, str]) -> bool:
+        """Whether TLS refused one of the two certificates from the start.
+
+        Waiting does not mend that; in mid-life certificates and CAs are being renewed.
+        """
+        return not self._answered and all(map(_is_tls_refusal, failures.values()))
 
     def _leave(self, sn: str) -> None:
         """Put an SN behind the others, and break off what waits for it, unless there are none."""
@@ -283,7 +294,7 @@ def due_notice(left: float, patience: float) -> int:
 
 
 def _is_tls_refusal(failure: str) -> bool:
-    """Whether TLS itself refused one of the two certificates; waiting does not mend that."""
+    """Whether TLS itself refused one of the two certificates."""
     return "CERTIFICATE_VERIFY_FAILED" in failure or "_ALERT_" in failure
 
 

@@ -5,9 +5,10 @@ import logging
 
 from services.common.clock import steady_time
 from services.common.errors import ConfigError
+from services.common.identity_watch import kept_identity
 from services.common.ids import NodeKind
 from services.common.rest import listen, serving
-from services.common.tls import expiry_notice, load_identity
+from services.common.tls import Identity
 from services.license.adapters.keyring import Keyring
 from services.license.adapters.office import Office
 from services.license.adapters.store import Store, StoreError
@@ -27,10 +28,11 @@ async def serve(settings: LicenseSettings) -> None:
     Raises:
         ConfigError: identity, port or data folder cannot be used.
     """
-    identity = load_identity(settings, NodeKind.LICENSE)
-    notice = expiry_notice(identity)
-    if notice:
-        log.warning(notice)
+    async with kept_identity(settings, NodeKind.LICENSE) as identity:
+        await _serve(settings, identity)
+
+
+async def _serve(settings: LicenseSettings, identity: Identity) -> None:
     sock = listen(settings.swarm_bind_ip, settings.license_port, "the license server")
     try:
         store = _open_store(settings)

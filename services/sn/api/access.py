@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -92,6 +93,8 @@ class Sn:
     admit: Callable[[Admission, PeerCertificate], Awaitable[None]]
     """Lets another SN's account write."""
     rounds: RoundHistory
+    left_s: Callable[[], float] = lambda: math.inf
+    """Seconds until this SN's certificate ends."""
     limit: RefusalLimit = field(default_factory=lambda: RefusalLimit(REFUSAL_EVERY, MOST_REFUSALS))
     writes: Allowance = field(default_factory=lambda: Allowance(WRITES_AT_ONCE, WRITES_PER_SECOND))
     polls: Crowd = field(default_factory=lambda: Crowd(MOST_POLLS, "long polls"))
