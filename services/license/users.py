@@ -51,9 +51,7 @@ def _carry_out(store: Store, given: argparse.Namespace) -> None:
     else:
         code = reset_password(store, given.name, now)
     print(f"setup code for {given.name}: {code}")
-    print(
-        "good for 24 hours, once: enter it with the name and a new password at /ui/ of the server"
-    )
+    print("good for 24 hours, once: enter it with name and new password on the server's page")
 
 
 def _list(store: Store) -> None:
