@@ -1,13 +1,23 @@
 """People at the license server: set-up, sign-in, sessions, users; over real TLS, no certificate."""
 
+import asyncio
+import contextlib
 import re
+import ssl
+import threading
 from base64 import b64encode
+from functools import partial
 
+import httpx
 import pytest
 
+from services.common.door import Limits
 from services.common.ids import NodeKind
+from services.common.tls import tls_refusal
+from services.license.api import access
 from services.license.core.sessions import IDLE_S, LONGEST_S
 from services.license.core.throttle import PAIR
+from tests.component.license import conftest
 from tests.component.license.conftest import Server, a_document
 from tests.component.license.people import PASSWORD, add, administrator, browser
 from tests.component.license.test_license_server import code, moment
@@ -241,3 +251,54 @@ async def test_only_administrators_read_about_users_in_the_history(server):
             answer = await server.send("GET", path, role)
             assert answer.status_code == 200
             assert not re.search("admin|set-up|signed", answer.text)
+
+
+async def test_guesses_by_many_wait_in_a_short_line(server, monkeypatch):
+    """So that they cannot keep threads, and with them leases, from nodes."""
+    monkeypatch.setattr(access, "SLOW_WAITING", 3)
+    checking, go_on = threading.Semaphore(0), threading.Event()
+    passwords = server.desk.accounts._passwords
+    quick = passwords._matches
+
+    def slow(password, kept):
+        checking.release()
+        go_on.wait(30)
+        return quick(password, kept)
+
+    async with administrator(server), contextlib.AsyncExitStack() as many:
+        passwords._matches = slow
+        thieves = [await many.enter_async_context(browser(server)) for _ in range(4)]
+        guesses = [
+            asyncio.create_task(thief.sign_in(f"u{n}", "x")) for n, thief in enumerate(thieves)
+        ]
+        try:
+            for _ in range(access.SLOW_AT_ONCE):
+                assert await asyncio.to_thread(checking.acquire, timeout=30)
+            done, _ = await asyncio.wait(guesses, return_when=asyncio.FIRST_COMPLETED)
+            assert [code(task.result()) for task in done] == [(503, "busy")]
+            assert (await server.acquire(1)).status_code == 201
+            assert not checking.acquire(blocking=False)
+        finally:
+            go_on.set()
+            answers = await asyncio.gather(*guesses)
+        assert sorted(answer.status_code for answer in answers) == [401, 401, 401, 503]
+
+
+async def test_a_bad_certificate_is_refused_where_none_is_needed(server, pki):
+    for bad in ({"wrong_ca": True}, {"expired": True}):
+        async with server.http(identity=pki.bad_identity(NodeKind.SL, **bad)) as http:
+            with pytest.raises((httpx.HTTPError, ssl.SSLError)) as caught:
+                await http.get("/setup")
+        assert tls_refusal(caught.value)
+
+
+async def test_clients_without_a_certificate_leave_room_for_nodes(tmp_path, pki, monkeypatch):
+    server = Server(tmp_path / "license", pki)
+    monkeypatch.setattr(
+        conftest, "serving", partial(conftest.serving, limits=Limits(without_certificate=2))
+    )
+    async with server.running(), contextlib.AsyncExitStack() as many:
+        people = [await many.enter_async_context(browser(server)) for _ in range(3)]
+        answers = [await person.send("GET", "/setup") for person in people]
+        assert [answer.status_code for answer in answers] == [200, 200, 503]
+        assert (await server.acquire(1)).status_code == 201
