@@ -9,7 +9,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from services.common.errors import LicenseUnavailableError, SwarmError
+from services.common.errors import LicenseRefusedError, LicenseUnavailableError, SwarmError
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 
@@ -66,7 +66,8 @@ def _end_soon(code: int) -> None:
 
 def _say_last(name: str, error: SwarmError, logger: str) -> int:
     """The last words of a process, without a traceback; its exit code."""
-    documented = isinstance(error, LicenseUnavailableError)  # HPE's text, in lines
+    # HPE's text, in lines
+    documented = isinstance(error, LicenseUnavailableError | LicenseRefusedError)
     words = "Exiting %s. Reason: %s"
     logging.getLogger(logger).error(words, name, error, extra={"lines": documented})
     return error.exit_code

@@ -3,6 +3,7 @@
 import os
 import signal
 import sqlite3
+import ssl
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -79,10 +80,10 @@ def client(pki, port):
 def test_killed_and_restarted_it_knows_its_leases_and_itself(tmp_path, pki):
     folder = tmp_path / "license"
     with license_server(pki, folder, signal.SIGKILL) as port, client(pki, port) as http:
-        server = http.get("/server").json()
+        server = http.get("/server").json()["server_id"]
         lease = http.post("/leases", json=a_request(1)).json()["lease_id"]
     with license_server(pki, folder) as port, client(pki, port) as http:
-        assert http.get("/server").json() == server
+        assert http.get("/server").json()["server_id"] == server
         assert [row["lease_id"] for row in http.get("/leases").json()] == [lease]
         assert http.put(f"/leases/{lease}").status_code == 200
     for name in ("server-key.pem", "licenses.sqlite"):
@@ -98,6 +99,32 @@ def test_a_node_acquires_and_releases(tmp_path, pki):
     assert "RUNNING" in node.stdout
     assert " : swarm.license : INFO : Acquiring floating license 1100000378:1\n" in node.stdout
     assert kinds == ["installed", "granted", "released"]
+
+
+def test_people_sign_in_with_real_hashes_and_stay_signed_in_over_a_restart(tmp_path, pki):
+    folder = tmp_path / "license"
+    context = ssl.create_default_context(cafile=pki.ca_cert)
+    context.check_hostname = False
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    password = "a few words in a row"
+    with httpx.Client(verify=context, trust_env=False) as http:
+        with license_server(pki, folder, signal.SIGKILL) as port:
+            base = f"https://127.0.0.1:{port}/api/v1"
+            given = (folder / "setup-code").read_text().strip()
+            body = {"code": given, "user": "admin", "password": password}
+            assert http.post(f"{base}/setup", json=body).status_code == 201
+            wrong = http.post(f"{base}/session", json={"user": "admin", "password": "x"})
+            assert wrong.status_code == 401
+            right = http.post(f"{base}/session", json={"user": "admin", "password": password})
+            assert right.status_code == 200
+            assert http.post(f"{base}/leases", json=a_request(1)).status_code == 401
+        with license_server(pki, folder) as port:
+            base = f"https://127.0.0.1:{port}/api/v1"
+            assert http.get(f"{base}/session").json()["user"] == "admin"
+            rows = http.get(f"{base}/history").json()
+    assert [row["kind"] for row in rows] == [
+        "installed", "set-up", "signed-in", "sign-in-failed", "signed-in",
+    ]  # fmt: skip
 
 
 def named(port):
