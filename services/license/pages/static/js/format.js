@@ -80,6 +80,12 @@ export const ROLE_TEXTS = {
   "view-only": "Sees everything but users, changes nothing",
 };
 
+/** Who did something: `user:` and a name, or the CN of a certificate. */
+export function actor(name, nobody = "the server") {
+  if (!name) return h("span", { class: "muted" }, nobody);
+  return name.startsWith("user:") ? [name.slice(5), h("span", { class: "sub" }, "user")] : [name, h("span", { class: "sub" }, "certificate")];
+}
+
 const STATES = {
   active: ["good", "Active"], future: ["accent", "Not yet valid"],
   expired: ["bad", "Expired"], archived: ["", "Archived"],

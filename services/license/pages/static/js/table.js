@@ -3,7 +3,8 @@
 import { fill, h, keepingFocus } from "./dom.js";
 
 /**
- * A table; `columns`: `{name, cell(row), kind}`, kind "head" (the row's name), "number" or "actions".
+ * A table; `columns`: `{name, cell(row), kind}`, kind "head" (the row's name), "text" (long),
+ * "number" or "actions".
  * What is returned has `.show(rows, none)`: `none` stands for no rows. Roles are named because narrow
  * screens lay rows out as blocks, which makes browsers forget that they are a table.
  */
@@ -24,5 +25,6 @@ function cell(column, row) {
   const content = column.cell(row);
   if (column.kind === "head") return h("th", { scope: "row", role: "rowheader" }, content);
   if (column.kind === "actions") return h("td", { class: "actions-cell", role: "cell" }, h("div", { class: "actions" }, content));
-  return h("td", { "data-label": column.name, role: "cell", class: column.kind === "number" ? "number" : "" }, content);
+  // the grid of narrow screens lays out children of the cell: one
+  return h("td", { "data-label": column.name, role: "cell", class: column.kind }, h("div", {}, content));
 }

@@ -30,7 +30,7 @@ function usage(feature) {
 function holders(feature) {
   const held = feature.holders ?? feature.in_use;
   if (held === 0) return h("span", { class: "muted" }, "None");
-  return h("a", { href: address("leases", { feature: feature.feature }), "data-focus": `holders ${feature.feature}` }, plural(held, "holder"));
+  return h("a", { class: "nowrap", href: address("leases", { feature: feature.feature }), "data-focus": `holders ${feature.feature}` }, plural(held, "holder"));
 }
 
 function state(feature) {

@@ -2,7 +2,7 @@
 
 import { call, download, query } from "../api.js";
 import { fill, h } from "../dom.js";
-import { exact, fromField, plural } from "../format.js";
+import { actor, exact, fromField, plural } from "../format.js";
 import { button, empty, failed, field, head, link, loading, select } from "../parts.js";
 import { address, go } from "../router.js";
 import { table } from "../table.js";
@@ -11,10 +11,17 @@ const PAGE = 50;
 const KINDS = {
   granted: ["good", "Granted"], renewed: ["", "Renewed"], "taken-over": ["accent", "Taken over"], released: ["", "Released"], expired: ["warn", "Expired"],
   revoked: ["bad", "Revoked"], installed: ["good", "License installed"], removed: ["bad", "License deleted"], archived: ["warn", "License archived"], restored: ["accent", "License restored"],
+  "settings-changed": ["accent", "Settings changed"], "history-purged": ["warn", "History purged"],
 };
 
+/** "signed-in" -> "Signed in". */
+function words(kind_) {
+  const text = kind_.replaceAll("-", " ");
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 function kind(row) {
-  const [look, text] = KINDS[row.kind] ?? ["", row.kind];
+  const [look, text] = KINDS[row.kind] ?? ["", words(row.kind)];
   return h("span", { class: `badge ${look}` }, text);
 }
 
@@ -23,8 +30,8 @@ function columns(names) {
     { name: "Time", kind: "head", cell: (row) => h("span", { class: "number" }, exact(row.time)) },
     { name: "Event", cell: kind },
     { name: "Feature", cell: (row) => (row.feature ? [names.get(row.feature) ?? row.feature, h("span", { class: "sub mono" }, row.feature)] : "–") },
-    { name: "Of", cell: (row) => [row.host || row.container || null, h("span", { class: row.host || row.container ? "sub mono" : "mono" }, row.uid || row.lease_id || "–")] },
-    { name: "By", cell: (row) => row.common_name || h("span", { class: "muted" }, "the server") },
+    { name: "Of", kind: "text", cell: (row) => [h("span", { class: "mono" }, row.uid || row.lease_id || (row.note ? "" : "–")), row.note && h("span", { class: "sub" }, row.note)] },
+    { name: "By", kind: "text", cell: (row) => actor(row.common_name) },
     { name: "No.", kind: "number", cell: (row) => h("span", { title: `hash ${row.hash}` }, row.seq) },
   ];
 }

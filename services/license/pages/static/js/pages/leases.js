@@ -17,10 +17,10 @@ const who = (lease) => lease.container || lease.host || lease.uid;
 
 function columns(names, reload) {
   const list = [
-    { name: "Component", kind: "head", cell: (one) => [one.component || "–", one.product_version && h("span", { class: "sub" }, `version ${one.product_version}`)] },
-    { name: "Feature", cell: (one) => [names.get(one.feature) ?? "Feature", h("span", { class: "sub mono" }, one.feature)] },
-    { name: "Host", cell: (one) => [one.host || "–", one.container && one.container !== one.host && h("span", { class: "sub" }, `container ${one.container}`)] },
-    { name: "Certificate", cell: (one) => one.common_name },
+    { name: "Component", kind: "head", cell: (one) => [one.component || "–", one.product_version && h("span", { class: "sub nowrap" }, `version ${one.product_version}`)] },
+    { name: "Feature", kind: "text", cell: (one) => [names.get(one.feature) ?? "Feature", h("span", { class: "sub mono" }, one.feature)] },
+    { name: "Host", kind: "text", cell: (one) => [one.host || "–", one.container && one.container !== one.host && h("span", { class: "sub" }, `container ${one.container}`)] },
+    { name: "Certificate", kind: "text", cell: (one) => one.common_name },
     { name: "Held since", cell: (one) => ago(one.since) },
     { name: "Expires in", cell: (one) => h("span", { class: "number", title: "unless its holder renews it, which nodes do by themselves" }, duration(one.left_s)) },
   ];

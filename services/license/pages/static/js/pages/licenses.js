@@ -20,13 +20,13 @@ function tabs(all, state) {
     { href: address("licenses", { state: key }), "aria-current": key === state ? "true" : null, "data-focus": `tab ${key}` }, `${text} (${count(number(key))})`)));
 }
 
-function detail(license, names, serverId) {
+function detail(license, serverId) {
   const features = table("Features of this license", [
-    { name: "Feature", kind: "head", cell: ([id]) => [names.get(id) ?? "Feature", h("span", { class: "sub mono" }, id)] },
+    { name: "Feature", kind: "head", cell: ([id]) => [license.names?.[id] ?? "Feature", h("span", { class: "sub mono" }, id)] },
     { name: "Units", kind: "number", cell: ([, capacity]) => count(capacity) },
   ]);
   features.show(Object.entries(license.features), h("p", {}, "None"));
-  const installed = h("p", { class: "muted" }, "Installed ", ago(license.installed_at), license.installed_by ? ` by ${license.installed_by}` : "");
+  const installed = h("p", { class: "muted" }, "Installed ", ago(license.installed_at), license.installed_by ? ` by ${license.installed_by.replace(/^user:/, "")}` : "");
   return [terms(license, serverId), installed, h("div", { class: "card flush" }, features)];
 }
 
@@ -59,9 +59,9 @@ export async function show(root, { params, signal }) {
   const context = { load, open };
   const grid = table("Licenses", [
     { name: "License", kind: "head", cell: (one) => [h("span", { class: "mono" }, one.serial), h("span", { class: "sub" }, one.product)] },
-    { name: "Licensee", cell: (one) => [one.licensee, h("span", { class: "sub" }, `from ${one.issuer}`)] },
+    { name: "Licensee", kind: "text", cell: (one) => [one.licensee, h("span", { class: "sub" }, `from ${one.issuer}`)] },
     { name: "Units", kind: "number", cell: (one) => count(units(one)) },
-    { name: "Valid", cell: (one) => [day(one.not_before), h("span", { class: "sub" }, "until ", day(one.not_after))] },
+    { name: "Valid", cell: (one) => [day(one.not_before), h("span", { class: "sub nowrap" }, one.not_after === "perpetual" ? "no end" : ["until ", day(one.not_after)])] },
     { name: "State", cell: (one) => [stateBadge(one.state), one.state === "active" && one.not_after !== "perpetual" && h("span", { class: "sub" }, endBadge(one.not_after))] },
     { name: "Actions", kind: "actions", cell: (one) => actions(one, context) },
   ]);
@@ -69,17 +69,15 @@ export async function show(root, { params, signal }) {
     h("a", { class: "button", href: download("/licenses.csv", {}), download: "licenses.csv" }, "Download CSV"),
     mayChangeLicenses() && link("Install license", address("install"), "primary")].filter(Boolean)),
     h("div", { class: "card flush" }, bar, rows));
-  let names = new Map();
   let serverId = "";
 
   function open(license) {
     keepParams("licenses", { state, serial: license.serial });
-    dialog.show(`License ${license.serial}`, detail(license, names, serverId), { onclose: () => !signal.aborted && keepParams("licenses", { state }) });
+    dialog.show(`License ${license.serial}`, detail(license, serverId), { onclose: () => !signal.aborted && keepParams("licenses", { state }) });
   }
 
   async function load() {
-    const [all, features, server] = await Promise.all(["/licenses", "/features", "/server"].map((path) => call("GET", path, { signal })));
-    names = new Map(features.map((one) => [one.feature, one.name]));
+    const [all, server] = await Promise.all(["/licenses", "/server"].map((path) => call("GET", path, { signal })));
     serverId = server.server_id;
     fill(bar, tabs(all, state));
     fill(rows, grid);

@@ -17,15 +17,15 @@ function whole(one, most) {
 
 export async function show(root, { signal }) {
   let now = await call("GET", "/settings", { signal });
-  const days = (value) => h("input", { type: "number", class: "number", min: 0, max: 36_500, step: 1, value });
-  const notice = field("Warn before a license or certificate ends (days)", days(now.notice_days), "The dashboard and the log warn so many days before. 0: not before the day.");
+  const days = (value) => h("input", { type: "number", class: "number", min: 0, step: 1, value });
+  const notice = field("Warn before a license or certificate ends (days)", days(now.notice_days), "The dashboard and the log warn so many days before. 0: never.");
   const keep = field("Keep history (days)", days(now.keep_history_days), "Older rows are deleted. 0: keep for ever.");
   const save = async (wanted) => {
     now = await call("PUT", "/settings", { json: wanted, signal });
     notices.done("The settings are saved.");
   };
   const submit = async () => {
-    const notice_days = whole(notice, 3650);
+    const notice_days = whole(notice, 365);
     const keep_history_days = notice_days === null ? null : whole(keep, 36_500);
     if (notice_days === null || keep_history_days === null) return;
     const wanted = { ...now, notice_days, keep_history_days };
