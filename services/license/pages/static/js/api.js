@@ -24,7 +24,8 @@ export const ended = { handler: () => {} };
  * One call. `json` is sent as JSON, `text` as it is; `refresh` marks calls that no person asked for;
  * `gate`: a 401 is an answer like others here, not the end of a session.
  */
-export async function call(method, path, { json, text, signal, refresh = false, gate = false } = {}) {
+export async function call(method, path, options = {}) {
+  const { json, text, signal, refresh = false, gate = false, again = false } = options;
   const headers = { Accept: "application/json" };
   if (json !== undefined) headers["Content-Type"] = "application/json";
   if (text !== undefined) headers["Content-Type"] = "text/plain; charset=utf-8";
@@ -34,6 +35,10 @@ export async function call(method, path, { json, text, signal, refresh = false, 
   const answer = await send(BASE + path, { method, headers, body, signal, cache: "no-store", credentials: "same-origin" });
   if (answer.ok) return answer.status === 204 ? null : answer.json();
   const error = await refusal(answer);
+  if (error.code === "csrf" && !again) { // signed in anew in another tab: its word holds here, too
+    useToken((await call("GET", "/session", { signal })).csrf);
+    return call(method, path, { ...options, again: true });
+  }
   if (!gate && answer.status === 401 && error.code === "not-signed-in") ended.handler();
   throw error;
 }

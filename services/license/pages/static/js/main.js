@@ -109,7 +109,7 @@ ended.handler = () => {
 async function start() {
   fill(main, loading());
   try {
-    if (await session.needsSetUp()) go(address("setup"), { replace: true });
+    if ((await session.setUpState()).needed) go(address("setup"), { replace: true });
     else await session.load();
   } catch (error) {
     return void fill(main, failed(error, start));

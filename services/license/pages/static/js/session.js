@@ -22,8 +22,9 @@ export async function load() {
   }
 }
 
-export async function needsSetUp() {
-  return (await call("GET", "/setup", { gate: true })).needed;
+/** `needed`: there is no user yet; `reset_pending`: a user has a code for a new password. */
+export function setUpState() {
+  return call("GET", "/setup", { gate: true });
 }
 
 export async function setUp(code, user, password) {

@@ -11,7 +11,7 @@ export async function show(root, { signal }) {
   const pairs = [
     ["Version", server.version], ["Server id", copyable(server.server_id, "server id")], ["Started", ago(server.started)],
     ["Server's clock", exact(server.time)], ["Length of a lease", duration(server.lease_s)],
-    ["REST API", h("a", { href: "/openapi.json" }, "OpenAPI description")],
+    ["REST API", [h("a", { href: "/docs" }, "Description"), ", ", h("a", { href: "/openapi.json" }, "OpenAPI document")]],
   ];
   const list = server.warnings ?? [];
   fill(root, head("About", "Swarm Learning license server"),

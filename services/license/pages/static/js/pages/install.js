@@ -4,11 +4,12 @@ import { call } from "../api.js";
 import { fill, h } from "../dom.js";
 import { count, day, stateBadge } from "../format.js";
 import * as notices from "../notices.js";
+import { changes } from "../offers.js";
 import { button, copyable, head, link, loading, message } from "../parts.js";
 import { address, go } from "../router.js";
 import { table } from "../table.js";
 
-const MOST_BYTES = 1 << 19;
+const MOST_BYTES = 4 << 20;
 const HINTS = {
   "bad-license": "Choose the license document as its issuer sent it: a JSON file with a signature.",
   "bad-signature": "Ask the issuer for the document again, and do not change it: every change breaks the signature.",
@@ -40,16 +41,25 @@ export function terms(license, serverId = "") {
   return h("dl", { class: "pairs" }, pairs.filter(([, value]) => value !== undefined).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
 }
 
-function preview(found, serverId, install) {
-  if (found.installed) {
-    return [message("about", "This license is installed already", h("span", {}, "Nothing would change.")), terms(found.license, serverId),
-      h("div", { class: "actions" }, link("Show licenses", address("licenses", { serial: found.license.serial })))];
+const NOTES = {
+  future: "is not valid yet: its units count from its first day on.",
+  expired: "has ended: it adds no units.",
+};
+
+/** What was found in a file: `added` licenses, in view of those that are `installed`. */
+function preview(added, installed, serverId, install) {
+  const fresh = added.filter((one) => !one.installed);
+  if (fresh.length === 0) {
+    const what = added.length === 1 ? "This license is" : "These licenses are";
+    return [message("about", `${what} installed already`, h("span", {}, "Nothing would change.")), added.map((one) => terms(one, serverId)),
+      h("div", { class: "actions" }, link("Show licenses", address("licenses", { serial: added[0].serial })))];
   }
-  const changes = table("What installing changes", CHANGES);
-  changes.show(found.changes, h("p", { class: "muted" }, "No feature changes."));
-  const note = { future: "This license is not valid yet: its units count from its first day on.", expired: "This license has ended: it adds no units." }[found.license.state];
-  return [message("good", "The signature is good", h("span", {}, `Signed by ${found.license.issuer}.`)), note && message("warn", "", h("span", {}, note)),
-    terms(found.license, serverId), h("h3", {}, "What changes"), h("div", { class: "card flush" }, changes),
+  const rows = table("What installing changes", CHANGES);
+  rows.show(changes(installed, added), null);
+  return [
+    message("good", "The signature is good", h("span", {}, `Signed by ${[...new Set(fresh.map((one) => one.issuer))].join(", ")}.`)),
+    fresh.filter((one) => NOTES[one.state]).map((one) => message("warn", "", h("span", {}, `License ${one.serial} ${NOTES[one.state]}`))),
+    fresh.map((one) => terms(one, serverId)), h("h3", {}, "What changes"), h("div", { class: "card flush" }, rows),
     h("div", { class: "actions" }, install)];
 }
 
@@ -69,6 +79,8 @@ export async function show(root, { signal }) {
     try {
       const text = await file.text();
       const found = await call("POST", "/licenses/check", { text, signal });
+      const installed = await call("GET", "/licenses", { signal });
+      const added = [found].flat();
       const install = button("Install this license", { class: "button primary", onclick: async () => {
         install.disabled = true;
         try {
@@ -77,9 +89,9 @@ export async function show(root, { signal }) {
           return void (error.name !== "AbortError" && refused(error));
         }
         go(address("licenses"));
-        addEventListener("hashchange", () => notices.done(`License ${found.license.serial} is installed.`), { once: true });
+        addEventListener("hashchange", () => notices.done(`Installed: license ${added.map((one) => one.serial).join(", ")}.`), { once: true });
       } });
-      fill(result, preview(found, server.server_id, install));
+      fill(result, preview(added, installed, server.server_id, install));
     } catch (error) {
       if (error.name !== "AbortError") refused(error);
     }

@@ -41,14 +41,14 @@ function actions(license, context) {
     await context.load();
   };
   const remove = act("Delete", () => dialog.confirm(`Delete license ${license.serial}?`,
-    [`Its ${plural(units(license), "unit")} are taken off this server. Leases that are held now go on until their holders end.`, "To have it again, its document must be installed again."],
+    [`Its ${plural(units(license), "unit")} are taken off this server. The server refuses this while nodes need them.`, "To have it again, its document must be installed again."],
     "Delete license", say("is deleted", () => call("DELETE", path))));
   if (license.state === "archived") {
     return [details, act("Restore", () => dialog.confirm(`Restore license ${license.serial}?`, "Its units count again, as far as its dates allow.",
       "Restore license", say("is restored", () => call("POST", `${path}/restore`)), { danger: false })), remove];
   }
   return [details, act("Archive", () => dialog.confirm(`Archive license ${license.serial}?`,
-    `Its ${plural(units(license), "unit")} do not count any more; leases that are held now go on. It can be restored.`,
+    `Its ${plural(units(license), "unit")} do not count any more, until it is restored. The server refuses this while nodes need them.`,
     "Archive license", say("is archived", () => call("POST", `${path}/archive`)), { danger: false })), remove];
 }
 

@@ -2,7 +2,7 @@
 
 import { fill, h } from "../dom.js";
 import { field, form, head, message } from "../parts.js";
-import { go, nextPlace } from "../router.js";
+import { address, go, nextPlace } from "../router.js";
 import * as session from "../session.js";
 
 export async function show(root, { params }) {
@@ -19,10 +19,13 @@ export async function show(root, { params }) {
     }
     go(nextPlace(params), { replace: true });
   };
+  const { needed, reset_pending: reset } = await session.setUpState();
+  if (needed) return void go(address("setup"), { replace: true });
   fill(root, h("div", { class: "gate stack" },
     head("Sign in", "to the license server of this swarm"),
     params.get("ended") && message("about", "", h("span", {}, "Your session has ended. Sign in to go on where you were.")),
     h("div", { class: "card" }, form([user, password], [h("button", { class: "button primary", type: "submit" }, "Sign in")], submit)),
+    reset && h("p", {}, h("a", { href: address("setup") }, "Choose a new password with a reset code")),
     h("p", { class: "muted small" }, "No account, or the password is lost? An administrator of this server can set a new one.")));
   user.control.focus();
 }
