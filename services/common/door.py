@@ -40,6 +40,9 @@ class Limits:
     """Open connections of one address (IPv6: /64); all nodes behind one NAT share it."""
     per_certificate: int = 256
     """Open connections of one certificate, and requests of it under way; SLs of a host share it."""
+    without_certificate: int = 256
+    """Open connections of all clients without a certificate, where those are let in at all: so
+    that they cannot keep nodes out."""
     handshake_s: float = 10.0
     """Seconds for the TLS handshake."""
     request_s: float = 30.0
@@ -119,8 +122,12 @@ class Door:
 
     def seat(self, place: Place, certificate: str) -> bool:
         """See :meth:`Place.take`."""
-        if certificate and self._certificates[certificate] >= self._limits.per_certificate:
-            self._complain(f"certificate {certificate[:16]}...")
+        limits = self._limits
+        most = limits.per_certificate if certificate else limits.without_certificate
+        if self._certificates[certificate] >= most:
+            self._complain(
+                f"certificate {certificate[:16]}..." if certificate else "no certificate"
+            )
             return False
         place.certificate = certificate
         self._certificates[certificate] += 1

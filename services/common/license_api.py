@@ -30,6 +30,28 @@ class Feature(StrEnum):
     MULTI_TASKRUNNER = "1100000396"
 
 
+class Role(StrEnum):
+    """What a person, or a certificate, may do at the license server."""
+
+    ADMINISTRATOR = "administrator"
+    PRODUCT_ADMIN = "product-admin"
+    VIEW_ONLY = "view-only"
+
+
+class Code(StrEnum):
+    """Why a lease is refused: ``code`` of the answer. ``docs/license-server.md`` has them all."""
+
+    NO_CAPACITY = "no-capacity"
+    NOT_INSTALLED = "feature-not-installed"
+    EXPIRED = "license-expired"
+    REVOKED = "lease-revoked"
+    DENIED = "forbidden"
+
+
+MOST_HOLDERS = 20
+"""Holders that the answer to a request for an exhausted feature names."""
+
+
 class _Schema(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -76,6 +98,21 @@ class FeatureReport(_Schema):
     free: int
     usable: bool
     """False when every license for it has ended or has not begun."""
+    expires: str
+    """When the last license in force for it ends, ISO 8601 or ``perpetual``; empty where none is
+    in force."""
+    holders: int
+    """Nodes that hold a unit."""
+
+
+class Holder(_Schema):
+    """Who holds a unit of an exhausted feature."""
+
+    component: str
+    host: str
+    container: str
+    since: str
+    """ISO 8601, by the license server's clock."""
 
 
 class LeaseReport(_Schema):
@@ -100,15 +137,27 @@ class HistoryReport(_Schema):
     seq: int
     time: int
     kind: str
-    """``granted``, ``taken-over``, ``released``, ``expired``, ``revoked``, ``installed`` or
-    ``removed``."""
+    """Of leases ``granted``, ``taken-over``, ``released``, ``expired``, ``revoked``; of licenses
+    ``installed``, ``archived``, ``restored``, ``removed``; of the server ``settings-changed``,
+    ``history-purged``, ``clock-...``; for administrators only, of users: ``signed-in``, ..."""
     lease_id: str
-    """The license's serial for ``installed`` and ``removed``."""
+    """The license's serial where it is about a license."""
     feature: str
     uid: str
     common_name: str
-    """Who did it; empty for ``expired``."""
+    """Who did it: a certificate's CN, ``user:`` and a name, or nobody."""
+    note: str
+    """More of it, for people."""
     hash: str
+
+
+class LicenseState(StrEnum):
+    """Whether a license counts."""
+
+    ACTIVE = "active"
+    FUTURE = "future"
+    EXPIRED = "expired"
+    ARCHIVED = "archived"
 
 
 class LicenseReport(_Schema):
@@ -123,6 +172,23 @@ class LicenseReport(_Schema):
     """ISO 8601, or ``perpetual``."""
     features: dict[str, int]
     """Capacity by feature id."""
+    names: dict[str, str]
+    """Name by feature id."""
+    state: LicenseState
+    lock: str
+    """Id of the only server that may use it, or ``any``."""
+    installed_at: int
+    """Unix seconds; 0 where it is not installed."""
+    installed_by: str
+    installed: bool
+    """False where it was only checked."""
+
+
+class Warned(_Schema):
+    """Something that somebody should look after."""
+
+    code: str
+    text: str
 
 
 class ServerReport(_Schema):
@@ -131,3 +197,17 @@ class ServerReport(_Schema):
     server_id: str
     """What a license's ``lock`` must name, unless it is ``any``."""
     lease_s: float
+    version: str
+    time: int
+    """Unix seconds, as the server counts them."""
+    started: int
+    warnings: list[Warned]
+
+
+class ServerSettings(_Schema):
+    """``GET`` and ``PUT /api/v1/settings``."""
+
+    notice_days: Annotated[int, Field(ge=0, le=365)] = 30
+    """A license or certificate that ends within so many days is warned of; 0: never."""
+    keep_history_days: Annotated[int, Field(ge=0, le=36_500)] = 0
+    """Older history is removed; 0: kept for ever."""

@@ -34,6 +34,8 @@ MAX_BODY = 1 << 20
 """Largest request body in bytes; our requests carry metadata, never models."""
 MAX_BODIES = 64 << 20
 """Bytes of all request bodies that wait to be whole; further ones are answered "busy"."""
+MAX_STRANGE_BODIES = MAX_BODIES // 4
+"""The same for clients without a certificate, so that they cannot keep nodes out."""
 MAX_REQUESTS = 256
 """Requests of one certificate under way, also those whose client went away."""
 MOST_ERRORS, LONGEST_ERROR = 10, 2000
@@ -85,40 +87,39 @@ class _CrowdLimit:
         self._crowd = Crowd(MAX_REQUESTS, "requests")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        certificate = _certificate(scope)
-        if certificate is None:
-            await self.app(scope, receive, send)
-            return
+        certificate = certificate_of(scope)
         try:
-            with self._crowd.one_more(certificate.fingerprint):
+            with self._crowd.one_more(certificate.fingerprint if certificate else ""):
                 await self.app(scope, receive, send)
         except BusyError as exc:
             await problem(exc.http_status, exc.code, str(exc))(scope, receive, send)
 
 
 class _BodyLimit:
-    """Refuses request bodies that are larger than :data:`MAX_BODY`, or nested too deep."""
+    """Refuses request bodies that are larger than ``max_body``, or nested too deep."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, max_body: int) -> None:
         self.app = app
-        self._held = 0
-        """Bytes of all bodies under way."""
+        self._max_body = max_body
+        self._held: Counter[bool] = Counter()
+        """Bytes of all bodies under way, without and with a certificate."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         body = bytearray()
+        known = certificate_of(scope) is not None
         try:
-            refusal = await self._read(body, receive)
+            refusal = await self._read(body, receive, known)
         finally:
-            self._held -= len(body)
+            self._held[known] -= len(body)
         if refusal is None:
             await self.app(scope, _replay(bytes(body), receive), send)
         else:
             await refusal(scope, receive, send)
 
-    async def _read(self, body: bytearray, receive: Receive) -> JSONResponse | None:
+    async def _read(self, body: bytearray, receive: Receive, known: bool) -> JSONResponse | None:
         """Read into ``body``; the answer where it is not taken."""
         more = True
         while more:
@@ -127,11 +128,11 @@ class _BodyLimit:
                 return problem(400, "bad-request", "the body is not whole")
             chunk = message.get("body", b"")
             body += chunk
-            self._held += len(chunk)
+            self._held[known] += len(chunk)
             more = message.get("more_body", False)
-            if len(body) > MAX_BODY:
+            if len(body) > self._max_body:
                 return problem(413, "too-large", "request body too large", close=True)
-            if self._held > MAX_BODIES:
+            if self._held[known] > (MAX_BODIES if known else MAX_STRANGE_BODIES):
                 return problem(503, BusyError.code, "too many requests at once", close=True)
         if is_too_deep(bytes(body)):
             return problem(400, "bad-request", "JSON nested too deep")
@@ -152,11 +153,17 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replayed
 
 
-def make_app(title: str, version: str = "1") -> FastAPI:
-    """A FastAPI application that answers every error as problem+json (RFC 9457)."""
+def make_app(title: str, version: str = "1", max_body: int = MAX_BODY) -> FastAPI:
+    """A FastAPI application that answers every error as problem+json (RFC 9457).
+
+    Args:
+        title: of its description.
+        version: of its API.
+        max_body: largest request body in bytes.
+    """
     # no pages for people: FastAPI's load scripts from elsewhere into our origin
     app = FastAPI(title=title, version=version, docs_url=None, redoc_url=None)
-    app.add_middleware(_BodyLimit)
+    app.add_middleware(_BodyLimit, max_body=max_body)
     app.add_middleware(_CrowdLimit)
 
     @app.exception_handler(SwarmError)
@@ -217,15 +224,16 @@ def caller(request: Request) -> PeerCertificate:
     """The certificate of who made this request; use with ``fastapi.Depends``.
 
     Raises:
-        ForbiddenError: there is none, which mutual TLS makes impossible outside tests.
+        ForbiddenError: there is none: the port is the license server's, or this is a test.
     """
-    certificate = _certificate(request.scope)
+    certificate = certificate_of(request.scope)
     if certificate is None:
         raise ForbiddenError("a client certificate is needed")
     return certificate
 
 
-def _certificate(scope: Scope) -> PeerCertificate | None:
+def certificate_of(scope: Scope) -> PeerCertificate | None:
+    """The client's certificate; None where it showed none."""
     extensions: dict[str, Any] = scope.get("extensions") or {}
     certificate = extensions.get("tls", {}).get("client_certificate")
     return certificate if isinstance(certificate, PeerCertificate) else None
@@ -296,9 +304,20 @@ async def serving(
     sock: socket.socket,
     identity: Identity,
     limits: Limits = Limits(),  # noqa: B008
+    *,
+    client_certificate_optional: bool = False,
 ) -> AsyncIterator[None]:
-    """Serve ``app`` on ``sock`` with mutual TLS while the body runs; then stop in order."""
-    context = identity.server_context()
+    """Serve ``app`` on ``sock`` with mutual TLS while the body runs; then stop in order.
+
+    Args:
+        app: the application.
+        sock: bound, see :func:`listen`.
+        identity: ours.
+        limits: what clients may cost.
+        client_certificate_optional: whether clients without a certificate are let in, too; the
+            application must then look who calls, see :func:`certificate_of`.
+    """
+    context = identity.server_context(client_certificate_optional=client_certificate_optional)
     config = uvicorn.Config(
         app, http=TlsProtocol, ws="none", lifespan="off", log_config=None, access_log=False,
         timeout_graceful_shutdown=STOP_SECONDS, server_header=False,

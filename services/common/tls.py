@@ -134,9 +134,15 @@ class Identity:
     trusted: tuple[Path, ...]
     certificate: PeerCertificate
 
-    def server_context(self) -> ssl.SSLContext:
-        """Context of a server that demands a client certificate; TLS 1.2 and newer."""
+    def server_context(self, *, client_certificate_optional: bool = False) -> ssl.SSLContext:
+        """Context of a server that demands a client certificate; TLS 1.2 and newer.
+
+        Args:
+            client_certificate_optional: who shows none is let in, too; a bad one is refused.
+        """
         context = self._context(ssl.PROTOCOL_TLS_SERVER)
+        if client_certificate_optional:
+            context.verify_mode = ssl.CERT_OPTIONAL
         context.sslobject_class = OutspokenServerSide
         return context
 

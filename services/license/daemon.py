@@ -4,19 +4,16 @@ import asyncio
 import logging
 
 from services.common.clock import steady_time
-from services.common.errors import ConfigError
 from services.common.ids import NodeKind
 from services.common.rest import listen, serving
 from services.common.tls import expiry_notice, load_identity
-from services.license.adapters.keyring import Keyring
-from services.license.adapters.office import Office
-from services.license.adapters.store import Store, StoreError
+from services.license.adapters.desk import Desk
+from services.license.adapters.store import StoreError, open_store
 from services.license.api import license_app
 from services.license.settings import LicenseSettings
 
 log = logging.getLogger("swarm.license")
 
-DATABASE = "licenses.sqlite"
 SWEEPS_PER_LEASE = 30
 """How often expired leases are looked for in the length of a lease (each request does so too)."""
 
@@ -33,38 +30,27 @@ async def serve(settings: LicenseSettings) -> None:
         log.warning(notice)
     sock = listen(settings.swarm_bind_ip, settings.license_port, "the license server")
     try:
-        store = _open_store(settings)
+        store = open_store(settings.license_data_dir)
         try:
-            office = Office(
-                store, Keyring(settings.license_data_dir), steady_time, settings.license_lease_s
-            )
-            office.open()
-            log.info("server id %s, data in %s", office.server_id, settings.license_data_dir)
-            async with serving(license_app(office), sock, identity):
+            desk = Desk.make(
+                store, settings.license_data_dir, steady_time, settings.license_lease_s,
+                certificate_ends=lambda: identity.certificate.not_after,
+            )  # fmt: skip
+            desk.open()
+            log.info("server id %s, data in %s", desk.shelf.server_id, settings.license_data_dir)
+            async with serving(license_app(desk), sock, identity, client_certificate_optional=True):
                 log.info("License server ready on port: %d", sock.getsockname()[1])
-                await _sweep(office, settings.license_lease_s / SWEEPS_PER_LEASE)
+                await _sweep(desk, settings.license_lease_s / SWEEPS_PER_LEASE)
         finally:
             store.close()
     finally:
         sock.close()
 
 
-def _open_store(settings: LicenseSettings) -> Store:
-    folder = settings.license_data_dir
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as exc:
-        raise ConfigError(
-            f"cannot use LICENSE_DATA_DIR={folder}: {exc.strerror}. Name a folder that this "
-            "process may write"
-        ) from exc
-    return Store(folder / DATABASE)
-
-
-async def _sweep(office: Office, every_s: float) -> None:
+async def _sweep(desk: Desk, every_s: float) -> None:
     while True:
-        await asyncio.sleep(every_s)
         try:
-            await asyncio.to_thread(office.sweep)
+            await asyncio.to_thread(desk.sweep)
         except StoreError as exc:
             log.error("%s", exc)  # noqa: TRY400 - no traceback for users
+        await asyncio.sleep(every_s)

@@ -1,40 +1,24 @@
-"""Leases, licenses and history in SQLite (WAL): what survives a restart.
+"""Leases, licenses, users and history in SQLite (WAL): what survives a restart."""
 
-History rows are append-only; each carries a hash over itself and the row before, so that a later
-change of the file shows.
-"""
-
-import hashlib
-import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
 
 from services.common.errors import ConfigError, SwarmError
-from services.common.license_api import Client, HistoryReport
+from services.common.license_api import Client
+from services.license.adapters.history_table import HistoryTable
+from services.license.adapters.schema import prepare
+from services.license.adapters.user_table import UserTable
 from services.license.core.leases import Lease
 
-SCHEMA_VERSION = 1
-APPLICATION_ID = 0x53574C43
-"""Marks the file as ours, so that another program's database is refused."""
 BUSY_SECONDS = 5
+DATABASE = "licenses.sqlite"
+"""Name of the file in the data folder."""
 
-_SCHEMA = (
-    "CREATE TABLE leases (lease_id TEXT PRIMARY KEY, feature TEXT NOT NULL, uid TEXT NOT NULL, "
-    "client TEXT NOT NULL, common_name TEXT NOT NULL, since REAL NOT NULL, expires REAL NOT NULL, "
-    "UNIQUE (feature, uid))",
-    "CREATE TABLE licenses (serial TEXT PRIMARY KEY, document TEXT NOT NULL)",
-    "CREATE TABLE history (seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, kind TEXT NOT NULL, "
-    "lease_id TEXT NOT NULL, feature TEXT NOT NULL, uid TEXT NOT NULL, common_name TEXT NOT NULL, "
-    "hash TEXT NOT NULL)",
-    "CREATE INDEX history_of_lease ON history (lease_id, seq)",
-    f"PRAGMA application_id = {APPLICATION_ID}",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
-)
 _LEASE = "lease_id, feature, client, common_name, since, expires"
-_HISTORY = "seq, time, kind, lease_id, feature, uid, common_name, hash"
 
 
 class StoreError(SwarmError):
@@ -44,8 +28,18 @@ class StoreError(SwarmError):
     code = "storage"
 
 
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A license document as it is kept."""
+
+    text: str
+    installed_at: int
+    installed_by: str
+    archived: bool
+
+
 class Store:
-    """The database of a license server. Thread-safe.
+    """The database of a license server. Thread-safe; other processes may use the file, too.
 
     Args:
         path: the file; made where it is not there.
@@ -63,7 +57,7 @@ class Store:
         except sqlite3.Error as exc:
             raise ConfigError(f"cannot open {path}: {exc}") from exc
         try:
-            self._prepare(path)
+            prepare(self._db, path)
         except sqlite3.Error as exc:
             self._db.close()
             raise ConfigError(
@@ -73,6 +67,8 @@ class Store:
         except ConfigError:
             self._db.close()
             raise
+        self.book = HistoryTable(self._db)
+        self.users = UserTable(self._db)
 
     def close(self) -> None:
         """Close the file."""
@@ -133,92 +129,53 @@ class Store:
         """Let no lease end after ``latest``: the clock was set back while the server was away."""
         self._db.execute("UPDATE leases SET expires = ? WHERE expires > ?", (latest, latest))
 
-    def documents(self) -> list[str]:
-        """The installed license documents."""
-        return [str(row[0]) for row in self._db.execute("SELECT document FROM licenses")]
+    def documents(self) -> list[Document]:
+        """The license documents."""
+        rows = self._db.execute(
+            "SELECT document, installed_at, installed_by, archived FROM licenses"
+        )
+        return [Document(text, at, by, bool(archived)) for text, at, by, archived in rows]
 
-    def put_document(self, serial: str, document: str) -> None:
-        """Add a license document."""
-        self._db.execute("INSERT INTO licenses VALUES (?, ?)", (serial, document))
+    def put_document(self, serial: str, text: str, now: float = 0, by: str = "") -> None:
+        """Add a license document, or replace the one of its serial."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO licenses VALUES (?, ?, ?, ?, 0)", (serial, text, int(now), by)
+        )
+
+    def archive_document(self, serial: str, *, archived: bool) -> None:
+        """Put a license document away, or take it out again."""
+        self._db.execute("UPDATE licenses SET archived = ? WHERE serial = ?", (archived, serial))
 
     def delete_document(self, serial: str) -> None:
         """Remove a license document."""
         self._db.execute("DELETE FROM licenses WHERE serial = ?", (serial,))
 
-    def record(
-        self, now: float, kind: str, lease_id: str, feature: str, uid: str, common_name: str
-    ) -> None:
-        """Append a row of history; see :class:`HistoryReport` for the fields."""
-        rows = self._db.execute("SELECT seq, hash FROM history ORDER BY seq DESC LIMIT 1")
-        last, before = next(rows, (0, ""))
-        row = (last + 1, int(now), kind, lease_id, feature, uid, common_name)
-        self._db.execute(
-            "INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, _chained(before, row))
-        )
+    def remembered(self, name: str) -> str | None:
+        """A single value that was kept under a name."""
+        found = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return str(found[0]) if found is not None else None
 
-    def history(self, start: float, end: float, after: int, limit: int) -> list[HistoryReport]:
-        """Rows of a time span (Unix seconds, both ends included) after a row, oldest first."""
-        rows = self._db.execute(
-            f"SELECT {_HISTORY} FROM history WHERE time BETWEEN ? AND ? AND seq > ? "  # noqa: S608 - constants
-            "ORDER BY seq LIMIT ?",
-            (int(start), int(end), after, limit),
-        )
-        return [_history(row) for row in rows]
-
-    def last_of(self, lease_id: str) -> HistoryReport | None:
-        """The last that happened to a lease."""
-        rows = self._db.execute(
-            f"SELECT {_HISTORY} FROM history WHERE lease_id = ? ORDER BY seq DESC LIMIT 1",  # noqa: S608 - constants
-            (lease_id,),
-        )
-        return next((_history(row) for row in rows), None)
-
-    def first_broken_row(self) -> int | None:
-        """Number of the first history row that does not match its hash; None when all do."""
-        before, expected = "", 1
-        for row in self._db.execute(f"SELECT {_HISTORY} FROM history ORDER BY seq"):  # noqa: S608 - constants
-            if row[0] != expected or row[-1] != _chained(before, row[:-1]):
-                return expected
-            before, expected = row[-1], expected + 1
-        return None
-
-    # --- start
-
-    def _prepare(self, path: Path) -> None:
-        version = self._pragma("user_version")
-        tables = next(self._db.execute("SELECT count(*) FROM sqlite_master"))[0]
-        if tables == 0:
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("BEGIN IMMEDIATE")
-            for statement in _SCHEMA:
-                self._db.execute(statement)
-            self._db.execute("COMMIT")
-        elif self._pragma("application_id") != APPLICATION_ID or version != SCHEMA_VERSION:
-            raise ConfigError(
-                f"{path} is not a license database of version {SCHEMA_VERSION}: name another "
-                "folder in LICENSE_DATA_DIR"
-            )
-        verdict = next(self._db.execute("PRAGMA quick_check(1)"))[0]
-        if verdict != "ok":
-            raise ConfigError(f"{path} is damaged ({verdict}): restore it from a backup")
-        path.chmod(0o600)
-
-    def _pragma(self, name: str) -> int:
-        return int(next(self._db.execute(f"PRAGMA {name}"))[0])
+    def remember(self, name: str, value: str) -> None:
+        """Keep a single value."""
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
 
-def _chained(before: str, row: tuple[object, ...]) -> str:
-    return hashlib.sha256((before + json.dumps(row)).encode()).hexdigest()
+def open_store(folder: Path) -> Store:
+    """The database in a data folder, which is made where it is not there.
+
+    Raises:
+        ConfigError: folder or database cannot be used.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as exc:
+        raise ConfigError(
+            f"cannot use LICENSE_DATA_DIR={folder}: {exc.strerror}. Name a folder that this "
+            "process may write"
+        ) from exc
+    return Store(folder / DATABASE)
 
 
 def _lease(row: tuple[str, str, str, str, float, float]) -> Lease:
     lease_id, feature, client, common_name, since, expires = row
     return Lease(lease_id, feature, Client.model_validate_json(client), common_name, since, expires)
-
-
-def _history(row: tuple[int, int, str, str, str, str, str, str]) -> HistoryReport:
-    seq, time, kind, lease_id, feature, uid, common_name, chained = row
-    return HistoryReport(
-        seq=seq, time=time, kind=kind, lease_id=lease_id, feature=feature, uid=uid,
-        common_name=common_name, hash=chained,
-    )  # fmt: skip

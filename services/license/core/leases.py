@@ -13,12 +13,14 @@ Rules that are ours, because HPE is silent:
 * The community license counts for a feature only while no other license names that feature.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from services.common.errors import ForbiddenError, LicenseRefusedError, NotFoundError, ProtocolError
 from services.common.ids import NodeKind
-from services.common.license_api import Client, Feature
+from services.common.license_api import Client, Code, Feature
 from services.license.core.license_file import COMMUNITY_PRODUCT, License, in_force
 
 ROLES: Mapping[str, NodeKind] = {
@@ -31,6 +33,21 @@ ROLES: Mapping[str, NodeKind] = {
 
 HOLDERS_NAMED = 5
 """How many holders the message of an exhausted feature names."""
+
+
+class NoCapacityError(LicenseRefusedError):
+    """All units are in use.
+
+    Args:
+        message: for a person.
+        holders: the leases in force, the oldest first.
+    """
+
+    code = Code.NO_CAPACITY
+
+    def __init__(self, message: str, holders: Sequence["Lease"]) -> None:
+        super().__init__(message)
+        self.holders = tuple(holders)
 
 
 class LeaseGoneError(ProtocolError):
@@ -60,6 +77,8 @@ class Offer:
     name: str
     capacity: int
     """Of licenses in force; 0 when none is."""
+    until: datetime | None = None
+    """When the last of them ends; None: never, or there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +99,40 @@ def offers(licenses: Iterable[License], now: float) -> dict[str, Offer]:
         usable = in_force(document, now)
         for item in document.features:
             before = into.get(item.feature_id, Offer(item.name, 0))
-            added = item.capacity if usable else 0
-            into[item.feature_id] = Offer(before.name, before.capacity + added)
+            into[item.feature_id] = _sum(before, item.capacity, document) if usable else before
     return {**by_community, **totals}
+
+
+def _sum(before: Offer, capacity: int, document: License) -> Offer:
+    ends = [end for end in (before.until, document.not_after) if end is not None]
+    perpetual = document.not_after is None or (before.capacity > 0 and before.until is None)
+    return Offer(before.name, before.capacity + capacity, None if perpetual else max(ends))
+
+
+def still_needed(
+    serial: str, licenses: Mapping[str, License], held: Iterable[Lease], now: float
+) -> dict[str, int]:
+    """Units in use that nothing would allow any more without a license.
+
+    Args:
+        serial: of the license.
+        licenses: all that count, by serial.
+        held: leases in force.
+        now: as of :func:`offers`.
+
+    Returns:
+        Units by feature id; empty where the license can be put away.
+    """
+    used = Counter(lease.feature for lease in held)
+    before = offers(licenses.values(), now)
+    after = offers((kept for key, kept in licenses.items() if key != serial), now)
+    short: dict[str, int] = {}
+    for feature, offer in before.items():
+        left = after[feature].capacity if feature in after else 0
+        missing = min(used[feature], offer.capacity) - left
+        if missing > 0:
+            short[feature] = missing
+    return short
 
 
 def grant(wanted: Lease, held: Sequence[Lease], offered: Mapping[str, Offer]) -> Grant:
@@ -105,16 +155,17 @@ def grant(wanted: Lease, held: Sequence[Lease], offered: Mapping[str, Offer]) ->
     offer = offered.get(wanted.feature)
     if offer is None:
         raise NotFoundError(
-            f"no license for feature {wanted.feature}:1 is installed", "feature-not-installed"
+            f"no license for feature {wanted.feature}:1 is installed", Code.NOT_INSTALLED
         )
     if offer.capacity == 0:
         raise LicenseRefusedError(
             f"the license for {offer.name} ({wanted.feature}:1) has ended or has not begun: "
             "install another one",
-            "license-expired",
+            Code.EXPIRED,
         )
     if len(held) >= offer.capacity:
-        raise LicenseRefusedError(_exhausted(wanted.feature, offer, held), "no-capacity")
+        oldest = sorted(held, key=lambda lease: lease.since)
+        raise NoCapacityError(_exhausted(wanted.feature, offer, oldest), oldest)
     return Grant(wanted, None)
 
 
@@ -156,8 +207,7 @@ def require_role(feature: str, role: NodeKind | None) -> None:
 
 
 def _exhausted(feature: str, offer: Offer, held: Sequence[Lease]) -> str:
-    oldest = sorted(held, key=lambda lease: lease.since)
-    holders = [_holder(lease) for lease in oldest[:HOLDERS_NAMED]]
+    holders = [holder(lease) for lease in held[:HOLDERS_NAMED]]
     more = f" and {len(held) - HOLDERS_NAMED} more" if len(held) > HOLDERS_NAMED else ""
     return (
         f"all {offer.capacity} units of {offer.name} ({feature}:1) are in use, by "
@@ -165,7 +215,8 @@ def _exhausted(feature: str, offer: Offer, held: Sequence[Lease]) -> str:
     )
 
 
-def _holder(lease: Lease) -> str:
+def holder(lease: Lease) -> str:
+    """Who holds a lease, for people."""
     client = lease.client
     what = client.component or lease.common_name
     return f"{what} {client.container or client.uid} on {client.host or 'an unknown host'}"

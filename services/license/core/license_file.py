@@ -18,11 +18,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from services.common.errors import ConfigError
-from services.common.license_api import Feature, FeatureId
+from services.common.license_api import Feature, FeatureId, LicenseState
 from services.common.nesting import is_too_deep
 
 MAX_DOCUMENT = 1 << 18
 """Largest license document in characters."""
+MOST_DOCUMENTS = 16
+"""Documents in one uploaded file."""
 COMMUNITY_PRODUCT = "SWARM-CMT"
 PRODUCT = "SWARM"
 COMMUNITY_CAPACITY = 1000
@@ -157,20 +159,46 @@ def in_force(document: License, now: float) -> bool:
     )
 
 
+def state(document: License, now: float, *, archived: bool) -> LicenseState:
+    """Whether a license counts at ``now`` (Unix seconds), and if not, why."""
+    if archived:
+        return LicenseState.ARCHIVED
+    if in_force(document, now):
+        return LicenseState.ACTIVE
+    begun = document.not_before <= datetime.fromtimestamp(now, UTC)
+    return LicenseState.EXPIRED if begun else LicenseState.FUTURE
+
+
+def documents_in(text: str) -> list[str]:
+    """The documents of an uploaded file: one, or a JSON array of several, each as text.
+
+    Raises:
+        ConfigError: ``bad-license``.
+    """
+    if not text.lstrip().startswith("["):
+        return [text]
+    parsed = _json(text, MOST_DOCUMENTS * MAX_DOCUMENT)
+    if not isinstance(parsed, list) or not 0 < len(parsed) <= MOST_DOCUMENTS:
+        raise ConfigError(f"bad license: 1 to {MOST_DOCUMENTS} documents in a file", "bad-license")
+    return [json.dumps(document, ensure_ascii=False) for document in parsed]
+
+
 def _parse(text: str) -> dict[str, Any]:
-    if len(text) > MAX_DOCUMENT:
-        raise ConfigError(f"bad license: over {MAX_DOCUMENT} characters", "bad-license")
-    if is_too_deep(text.encode("utf-8", "surrogatepass")):
-        raise ConfigError("bad license: nested too deep", "bad-license")
-    try:
-        fields = json.loads(
-            text, object_pairs_hook=_unique, parse_float=_none, parse_constant=_none
-        )
-    except ValueError as exc:
-        raise ConfigError(f"bad license: not JSON as expected: {exc}", "bad-license") from exc
+    fields = _json(text, MAX_DOCUMENT)
     if not isinstance(fields, dict):
         raise ConfigError("bad license: not a JSON object", "bad-license")
     return fields
+
+
+def _json(text: str, longest: int) -> Any:  # noqa: ANN401 - whatever it is
+    if len(text) > longest:
+        raise ConfigError(f"bad license: over {longest} characters", "bad-license")
+    if is_too_deep(text.encode("utf-8", "surrogatepass")):
+        raise ConfigError("bad license: nested too deep", "bad-license")
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_float=_none, parse_constant=_none)
+    except (ValueError, RecursionError) as exc:
+        raise ConfigError(f"bad license: not JSON as expected: {exc}", "bad-license") from exc
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A license server in this process, over real mutual TLS, on a clock that the test turns."""
 
 import asyncio
+import hashlib
 import logging
 import re
 from contextlib import asynccontextmanager
@@ -14,14 +15,23 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from services.common.ids import NodeKind
 from services.common.license_api import Feature
 from services.common.rest import listen, serving
-from services.license.adapters.keyring import Keyring
-from services.license.adapters.office import Office
+from services.license.adapters.desk import Desk
+from services.license.adapters.passwords import Passwords
 from services.license.adapters.store import Store
 from services.license.api import license_app
 from services.license.core.license_file import License, LicensedFeature, key_id, sign
 from tests.pki import Pki
 
 ISSUER = Ed25519PrivateKey.from_private_bytes(b"i" * 32)
+
+
+def quick_hash(password, salt):
+    """Stands for scrypt where a test is about something else."""
+    return f"{salt.hex()}${hashlib.sha256(salt + password.encode()).hexdigest()}"
+
+
+def is_quick_hash(password, kept):
+    return quick_hash(password, bytes.fromhex(kept.partition("$")[0])) == kept
 
 
 class Clock:
@@ -50,9 +60,14 @@ class Server:
         self.port = sock.getsockname()[1]
         store = Store(self.folder / "licenses.sqlite")
         try:
-            self.office = Office(store, Keyring(self.folder), self.clock, self.lease_s)
-            self.office.open()
-            async with serving(license_app(self.office), sock, self.identity):
+            desk = Desk.make(
+                store, self.folder, self.clock, self.lease_s, wall=self.clock,
+                passwords=Passwords(quick_hash, is_quick_hash),
+            )  # fmt: skip
+            desk.open()
+            self.office, self.shelf, self.desk = desk.office, desk.shelf, desk
+            app = license_app(desk)
+            async with serving(app, sock, self.identity, client_certificate_optional=True):
                 yield self
         finally:
             store.close()

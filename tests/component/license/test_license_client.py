@@ -12,6 +12,7 @@ from services.common.license_api import Feature
 from services.common.license_client import held_license
 from services.common.rest import listen
 from services.common.settings import NodeSettings
+from services.license.adapters.history_table import Asked
 from tests.component.license.conftest import Server, a_document
 
 UID = f"{1:032x}"
@@ -38,7 +39,7 @@ def held(pki, node, *, uid=UID, patience=0.0, notice=0.1, role=NodeKind.SL, iden
 
 def events(server):
     """What happened to leases, from the server's history."""
-    rows = server.office.history(0, 2**40, 0, 1000)
+    rows = server.desk.journal.history(Asked())
     return [row.kind for row in rows if row.kind not in ("installed", "removed")]
 
 
@@ -149,7 +150,7 @@ async def test_soft_mode_goes_on_and_acquires_later(tmp_path, pki, watch):
 
 async def test_refusal_at_start_ends_a_node_with_the_servers_words(server, pki):
     server.trust()
-    server.office.install(a_document(1, datetime(2020, 1, 1, tzinfo=UTC)), "test")
+    server.shelf.install(a_document(1, datetime(2020, 1, 1, tzinfo=UTC)), "test")
     async with held(pki, settings(server)):
         with pytest.raises(LicenseRefusedError, match=r"all 1 units .* in use, by SL") as caught:
             async with held(pki, settings(server), uid=f"{2:032x}"):

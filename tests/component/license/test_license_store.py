@@ -11,8 +11,7 @@ from services.common.errors import LicenseRefusedError
 from services.common.ids import NodeKind
 from services.common.license_api import Client, Feature, LeaseRequest
 from services.common.tls import PeerCertificate
-from services.license.adapters.keyring import Keyring
-from services.license.adapters.office import Office
+from services.license.adapters.desk import Desk
 from services.license.adapters.store import Store, StoreError
 from services.license.core.leases import Lease, LeaseGoneError
 from tests.component.license.conftest import Clock, Server, a_document, trust
@@ -96,14 +95,14 @@ async def test_a_client_is_told_of_a_full_disk(tmp_path, pki):
 def test_history_is_chained(store):
     for number in range(3):
         with store.transaction():
-            store.record(number, "granted", f"lease{number}", Feature.SL, "u", "SL-1")
-    assert store.first_broken_row() is None
+            store.book.record(number, "granted", f"lease{number}", Feature.SL, "u", "SL-1")
+    assert store.book.first_broken_row() is None
     store._db.execute("UPDATE history SET uid = 'v' WHERE seq = 2")
-    assert store.first_broken_row() == 2
+    assert store.book.first_broken_row() == 2
     store._db.execute("UPDATE history SET uid = 'u' WHERE seq = 2")
-    assert store.first_broken_row() is None
+    assert store.book.first_broken_row() is None
     store._db.execute("DELETE FROM history WHERE seq = 1")
-    assert store.first_broken_row() == 1
+    assert store.book.first_broken_row() == 1
 
 
 steps = st.lists(
@@ -120,18 +119,17 @@ steps = st.lists(
 def test_never_more_leases_than_capacity_whatever_happens(tmp_path_factory, steps):
     folder = tmp_path_factory.mktemp("license")
     clock = Clock()
-    keyring = Keyring(folder)
     trust(folder)
     caller = _caller()
 
     def start():
         opened = Store(folder / "licenses.sqlite")
-        made = Office(opened, keyring, clock, LEASE_S)
+        made = Desk.make(opened, folder, clock, LEASE_S, wall=clock)
         made.open()
-        return opened, made
+        return opened, made.office, made.shelf
 
-    store, office = start()
-    office.install(a_document(CAPACITY, datetime(2020, 1, 1, tzinfo=UTC)), "test")
+    store, office, shelf = start()
+    shelf.install(a_document(CAPACITY, datetime(2020, 1, 1, tzinfo=UTC)), "test")
     model = {}  # uid -> (lease id, expires)
     for verb, number in steps:
         model = {uid: lease for uid, lease in model.items() if lease[1] > clock.now}
@@ -139,7 +137,7 @@ def test_never_more_leases_than_capacity_whatever_happens(tmp_path_factory, step
             clock.now += number * LEASE_S / 4
         elif verb == "restart":
             store.close()
-            store, office = start()
+            store, office, shelf = start()
         elif verb == "acquire":
             _acquire(office, caller, model, number, clock.now)
         elif number in model:
@@ -148,7 +146,7 @@ def test_never_more_leases_than_capacity_whatever_happens(tmp_path_factory, step
         held = {int(lease.client.uid, 16): lease.lease_id for lease in office.usage()[2]}
         assert held == {uid: lease[0] for uid, lease in model.items()}
         assert len(held) <= CAPACITY
-    assert store.first_broken_row() is None
+    assert store.book.first_broken_row() is None
     store.close()
 
 
