@@ -43,11 +43,19 @@ export async function call(method, path, options = {}) {
   throw error;
 }
 
-async function send(url, options) {
+const TRIES = 3;
+const PAUSE_MS = 300;
+
+/** One request; asked again where it changes nothing and the network failed, as it does when a cable or VPN changes. */
+async function send(url, options, tries = options.method === "GET" ? TRIES : 1) {
   try {
     return await fetch(url, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
+    if (tries > 1) {
+      await new Promise((go) => setTimeout(go, PAUSE_MS));
+      return send(url, options, tries - 1);
+    }
     throw new ApiError("The license server does not answer. Check that it runs and that this computer reaches it.", 0, "no-answer");
   }
 }
