@@ -13,6 +13,7 @@ NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
 """Chromium gives up what is under way when an interface of this machine comes or goes, e.g. because
 a container starts."""
 LOADS = 10
+PATIENCE_OF_LOAD_MS = 10_000
 
 _numbers = itertools.count(1000)
 
@@ -95,11 +96,11 @@ class Tabs:
             self._cut = False
             try:
                 page.goto(url) if url else page.reload()
+                page.locator("main h1").wait_for(timeout=PATIENCE_OF_LOAD_MS)
             except chromium.Error as error:
-                if NETWORK_CHANGED not in error.message:
+                if not self._cut and NETWORK_CHANGED not in error.message:
                     raise
-                self._cut = True
-            if not self._cut:
+            else:
                 return
         raise AssertionError(f"the network changed {LOADS} times")
 

@@ -105,6 +105,10 @@ class LicenseServer:
         with self.node(role) as http:
             _good(http.delete(f"/leases/{lease_id}"))
 
+    def server_id(self) -> str:
+        with self.node() as http:
+            return _good(http.get("/server")).json()["server_id"]
+
     def leases(self) -> list[dict]:
         with self.node() as http:
             return _good(http.get("/leases")).json()

@@ -26,7 +26,7 @@ def test_a_good_license_is_previewed_and_installed(server, tabs, number):
     serial, feature = f"good-{number}", f"F-{number}"
     server.install(a_license(f"before-{number}", {feature: 4}))
     page = tabs.open(server, "install", user="petra")
-    server_id = (server.node().get("/server")).json()["server_id"]
+    server_id = server.server_id()
     expect(page.get_by_text(server_id)).to_be_visible()
     choose(page, a_license(serial, {feature: 7, f"G-{number}": 2}, lock=server_id))
     expect(page.get_by_text("The signature is good")).to_be_visible()
@@ -117,7 +117,7 @@ def test_the_server_id_is_copied(server, tabs):
     page = tabs.open(server, "install", permissions=["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Copy server id").click()
     expect(page.get_by_text("Copied")).to_be_visible()
-    server_id = server.node().get("/server").json()["server_id"]
+    server_id = server.server_id()
     assert page.evaluate("navigator.clipboard.readText()") == server_id
 
 

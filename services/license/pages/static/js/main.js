@@ -127,6 +127,7 @@ document.addEventListener("keydown", (event) => {
   openMenu(false);
   menuButton.focus();
 });
+nav.addEventListener("click", (event) => event.target.closest("a") && openMenu(false));
 document.getElementById("skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();
