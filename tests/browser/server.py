@@ -178,12 +178,15 @@ def a_license(serial: str, units: dict[str, int], lock: str = "any", days: float
     """A signed license text that began yesterday and ends in ``days``."""
     now = datetime.now(UTC).replace(microsecond=0)
     key: Ed25519PrivateKey = more.pop("key", ISSUER)
+    names = more.pop("names", {})
     fields = {
         "issuer": "Swarm consortium", "licensee": "University hospital A", "product": "SWARM",
         "not_before": now - timedelta(days=1), "not_after": now + timedelta(days=days), **more,
     }  # fmt: skip
     features = [
-        LicensedFeature(feature_id=feature, name=f"Feature {feature}", capacity=capacity)
+        LicensedFeature(
+            feature_id=feature, name=names.get(feature, f"Feature {feature}"), capacity=capacity
+        )
         for feature, capacity in units.items()
     ]
     return sign(
