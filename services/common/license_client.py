@@ -1,8 +1,8 @@
 """Holds a license for as long as a node runs: acquire, renew, release.
 
 A license decides whether a node *starts*; a running node never stops because of one. While no
-license server answers, a node says so once a minute: as a warning during the grace period, as an
-error after it.
+license server answers, a node tries once a minute, and says so at first and then once an hour: as
+a warning during the grace period, as an error after it.
 """
 
 import asyncio
@@ -24,7 +24,8 @@ from services.common.errors import (
     SwarmError,
 )
 from services.common.ids import NodeId, NodeKind
-from services.common.license_api import Client, LeaseGrant, LeaseRequest
+from services.common.license_api import Client, Code, LeaseGrant, LeaseRequest
+from services.common.license_refusal import NUMBERS, one_line, refusal
 from services.common.process import until_cancelled
 from services.common.settings import NodeSettings
 from services.common.tls import Identity, read_certificate, tls_refusal
@@ -36,7 +37,9 @@ ANSWER_SECONDS = 10.0
 RETRY_SECONDS = 2.0
 """Pause between two tries of all license servers at start."""
 NOTICE_SECONDS = 60.0
-"""A running node without a lease tries, and says so, this often."""
+"""A running node without a lease tries this often."""
+TELL_SECONDS = 3600.0
+"""And says so this often."""
 RELEASE_SECONDS = 3.0
 """Longest that giving a lease back may hold up a node's end, twice where a renewal is under way."""
 _TLS_REFUSED = "tls-refused"
@@ -53,6 +56,7 @@ async def held_license(
     *,
     patience: float = 30.0,
     notice: float = NOTICE_SECONDS,
+    tell: float = TELL_SECONDS,
 ) -> AsyncIterator[None]:
     """Hold one unit of ``feature`` while the body runs.
 
@@ -65,6 +69,7 @@ async def held_license(
         component: ``SL``, ``SN``, ... for the server's reports.
         patience: seconds to go on trying at start while no server answers.
         notice: seconds between two tries of a running node that has no lease.
+        tell: seconds between two log lines about that.
 
     Raises:
         LicenseUnavailableError: mode ``required`` and no server answered (HPE's error 6002).
@@ -87,13 +92,15 @@ async def held_license(
     request = LeaseRequest(
         feature=feature, client=Client(uid=uid, host=host, container=host, component=component)
     )
-    holder = _Holder(servers, identity, request, settings.swarm_license_grace_hours * 3600, notice)
+    holder = _Holder(
+        servers, identity, request, settings.swarm_license_grace_hours * 3600, notice, tell
+    )
     try:
         await holder.start(patience)
     except (LicenseUnavailableError, LicenseRefusedError) as exc:
         if mode == "required":
             raise
-        log.warning("Going on without a license (SWARM_LICENSE_MODE=soft): %s", exc)
+        log.warning("Going on without a license (SWARM_LICENSE_MODE=soft): %s", _in_a_row(exc))
     task = asyncio.create_task(holder.keep(), name=f"license {feature}")
     try:
         yield
@@ -146,12 +153,18 @@ class _Holder:
         request: LeaseRequest,
         grace_s: float,
         notice_s: float,
+        tell_s: float,
     ) -> None:
         self._servers = servers
         self._identity = identity
         self._request = request
         self._grace_s = grace_s
         self._notice_s = notice_s
+        self._tell_s = tell_s
+        self._told = float("-inf")
+        """When we last said that we have no lease."""
+        self._graced = True
+        """Whether that was within the grace period."""
         self._lease: LeaseGrant | None = None
         self._from = servers[0]
         """The server that granted the lease."""
@@ -187,11 +200,12 @@ class _Holder:
                 await self._renew_or_acquire()
             except _LeaseRevoked:
                 self._lease, self._revoked = None, True
-                log.error(  # noqa: TRY400 - no traceback for users
-                    "License %s:1 was revoked by an administrator, running on without. A restart "
-                    "asks for a new one",
-                    self._request.feature,
-                )
+                if self._is_time_to_tell():
+                    log.error(  # noqa: TRY400 - no traceback for users
+                        "License %s:1 was revoked by an administrator (error code %d), running on "
+                        "without. A restart asks for a new one",
+                        self._request.feature, NUMBERS[Code.REVOKED],
+                    )  # fmt: skip
             except SwarmError as exc:
                 self._tell(exc)
             else:
@@ -234,7 +248,7 @@ class _Holder:
             except LicenseRefusedError as exc:
                 if exc.code == "lease-revoked":
                     raise _LeaseRevoked from exc
-                log.warning("License lost, acquiring it again. %s", exc)
+                log.warning("License lost, acquiring it again. %s", _in_a_row(exc))
             else:
                 return
         await self._acquire()
@@ -259,22 +273,33 @@ class _Holder:
         if self._failing:
             log.info("License %s:1 is held again", self._request.feature)
         self._failing = False
+        self._told = float("-inf")
         self._since = asyncio.get_running_loop().time()
+
+    def _is_time_to_tell(self, *, graced: bool = True) -> bool:
+        """Whether to say that we have no lease: at first, when the grace ends, once an hour."""
+        now = asyncio.get_running_loop().time()
+        if graced is self._graced and now - self._told < self._tell_s:
+            return False
+        self._told, self._graced = now, graced
+        return True
 
     def _tell(self, exc: SwarmError) -> None:
         self._failing = True
         away = asyncio.get_running_loop().time() - self._since
         left = self._grace_s - away
+        if not self._is_time_to_tell(graced=left > 0):
+            return
         if left > 0:
             log.warning(
                 "No license for %.1f h, running on; the grace period ends in %.1f h. %s",
-                away / 3600, left / 3600, exc,
+                away / 3600, left / 3600, _in_a_row(exc),
             )  # fmt: skip
         else:
             log.error(
                 "No license for %.1f h and the grace period is over, running on: mend the license "
                 "server before this node is started again. %s",
-                away / 3600, exc,
+                away / 3600, _in_a_row(exc),
             )  # fmt: skip
 
     async def _send(
@@ -303,6 +328,11 @@ class _Holder:
         return answer
 
 
+def _in_a_row(exc: SwarmError) -> str:
+    """An error's lines as one, for the log of a node that goes on."""
+    return " ".join(str(exc).splitlines())
+
+
 def _require_license_server(answer: httpx.Response) -> None:
     """Check that the other end's certificate is a license server's, not any member's.
 
@@ -326,14 +356,14 @@ def _refusal(server: str, answer: httpx.Response) -> SwarmError:
     """What to raise for an answer that is not a success."""
     try:
         problem = answer.json()
-        detail, code = str(problem["detail"]), str(problem["code"])
+        detail, code = one_line(str(problem["detail"])), str(problem["code"])
     except (ValueError, KeyError, TypeError):
         return LicenseUnavailableError(
             f"{server} (is that a license server? It answered {answer.status_code})"
         )
     if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return LicenseUnavailableError(f"{server} ({detail})")
-    return LicenseRefusedError(f"License server {server} refused: {detail}", code)
+    return refusal(server, code, detail, problem.get("holders"))
 
 
 def _error_6002(exc: LicenseUnavailableError) -> LicenseUnavailableError:

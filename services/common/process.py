@@ -8,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from services.common.errors import LicenseUnavailableError, SwarmError
+from services.common.errors import LicenseRefusedError, LicenseUnavailableError, SwarmError
 
 log = logging.getLogger("swarm.process")
 
@@ -41,7 +41,8 @@ def run(name: str, main: Main) -> None:
 
 def _say_last(name: str, error: SwarmError) -> int:
     """The last words of a process, without a traceback; its exit code."""
-    documented = isinstance(error, LicenseUnavailableError)  # HPE's text, in lines
+    # HPE's text, in lines
+    documented = isinstance(error, LicenseUnavailableError | LicenseRefusedError)
     log.error("Exiting %s. Reason: %s", name, error, extra={"lines": documented})
     return error.exit_code
 

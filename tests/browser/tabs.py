@@ -22,6 +22,7 @@ class Tabs:
     def __init__(self, browser) -> None:
         self._browser = browser
         self.contexts = []
+        self.failures: list[str] = []
         self._cut = False
         self.errors: list[str] = []
         """What the console said, but for calls that the server refused (browsers log those)."""
@@ -58,12 +59,13 @@ class Tabs:
                 page.locator("main h1").wait_for(timeout=PATIENCE_OF_LOAD_MS)
             except chromium.Error as error:
                 if not self._cut and NETWORK_CHANGED not in error.message:
-                    raise
+                    raise AssertionError(f"{url} does not load: {self.failures}") from error
             else:
                 return
         raise AssertionError(f"the network changed {LOADS} times")
 
     def _on_failure(self, request) -> None:
+        self.failures.append(f"{request.url} {request.failure}")
         self._cut = self._cut or NETWORK_CHANGED in (request.failure or "")
 
     def _on_console(self, message) -> None:

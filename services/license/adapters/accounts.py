@@ -90,8 +90,8 @@ class Accounts:
                 return
         self._setup.make()
         log.warning(
-            "Nobody can sign in yet: open https://THIS-HOST:PORT/ and enter the setup code %s "
-            "(also in %s)",
+            "Nobody can sign in yet: open this server's page and enter the setup code %s (also in "
+            "%s)",
             self._setup.read(), self._setup.path,
         )  # fmt: skip
 

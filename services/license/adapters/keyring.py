@@ -58,20 +58,36 @@ class Keyring:
 def _own_key(path: Path) -> Ed25519PrivateKey:
     try:
         if path.exists():
-            key = load_pem_private_key(path.read_bytes(), password=None)
-            if not isinstance(key, Ed25519PrivateKey):
-                raise ConfigError(f"{path} is not an Ed25519 key")
-            return key
-        return _make_key(path)
-    except (OSError, ValueError, TypeError) as exc:
+            return read_key(path)
+        return make_key(path)
+    except (OSError, ConfigError) as exc:
         raise ConfigError(
             f"cannot use the server key {path}: {exc}. Restore it from a backup; without it the "
             "server gets a new id and licenses locked to the old one end"
         ) from exc
 
 
-def _make_key(path: Path) -> Ed25519PrivateKey:
-    """Make the key; it appears under its name only once it is whole."""
+def read_key(path: Path) -> Ed25519PrivateKey:
+    """A private key from a file.
+
+    Raises:
+        ConfigError: it is not a readable Ed25519 key.
+    """
+    try:
+        key = load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as exc:
+        raise ConfigError(f"{path} is not a readable PEM key: {exc}") from exc
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigError(f"{path} is not an Ed25519 key")
+    return key
+
+
+def make_key(path: Path) -> Ed25519PrivateKey:
+    """Make a key (mode 0600); it appears under its name only once it is whole.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     write_whole(path, pem)

@@ -1,6 +1,8 @@
 """Routes of people: set-up, sign-in, sign-out, password."""
 
-from fastapi import APIRouter, Request, Response, status
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response, status
 from starlette.concurrency import run_in_threadpool
 
 from services.license.adapters.accounts import Accounts, NotSignedInError, SignedIn
@@ -18,6 +20,7 @@ from services.license.api.schemas import (
 def routes(accounts: Accounts, access: Access) -> APIRouter:
     """The routes."""
     router = APIRouter(tags=["sessions"])
+    signed_in = Depends(access.session)
 
     @router.get("/setup", openapi_extra=OPEN)
     def setup_state() -> SetupReport:
@@ -44,16 +47,16 @@ def routes(accounts: Accounts, access: Access) -> APIRouter:
         """Sign in: the answer sets the cookie."""
         require_same_site(request)
         address = address_of(request)
-        signed_in = await access.slowly(lambda: accounts.sign_in(body.user, body.password, address))
+        begun = await access.slowly(lambda: accounts.sign_in(body.user, body.password, address))
         old = request.cookies.get(COOKIE)
         if old:
             await run_in_threadpool(accounts.forget, old)
-        return _given(response, signed_in)
+        return _given(response, begun)
 
     @router.get("/session", openapi_extra=BY_SESSION, responses=refusals(401))
-    async def session(request: Request) -> SessionReport:
+    async def session(caller: Annotated[Caller, signed_in]) -> SessionReport:
         """Who is signed in in this browser."""
-        return _report(_signed_in(await access.session(request)))
+        return _report(_signed_in(caller))
 
     @router.delete(
         "/session",
@@ -61,9 +64,9 @@ def routes(accounts: Accounts, access: Access) -> APIRouter:
         openapi_extra=BY_SESSION,
         responses=refusals(401, 403),
     )
-    async def sign_out(request: Request) -> Response:
+    async def sign_out(caller: Annotated[Caller, signed_in]) -> Response:
         """Sign out."""
-        await run_in_threadpool(accounts.sign_out, _signed_in(await access.session(request)))
+        await run_in_threadpool(accounts.sign_out, _signed_in(caller))
         response = Response(status_code=status.HTTP_204_NO_CONTENT)
         response.delete_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="strict")
         return response
@@ -71,9 +74,14 @@ def routes(accounts: Accounts, access: Access) -> APIRouter:
     @router.put(
         "/session/password", openapi_extra=BY_SESSION, responses=refusals(400, 401, 403, 429)
     )
-    async def password(request: Request, body: PasswordChange, response: Response) -> SessionReport:
+    async def password(
+        caller: Annotated[Caller, signed_in],
+        request: Request,
+        body: PasswordChange,
+        response: Response,
+    ) -> SessionReport:
         """Choose a new password: all other sessions of the user end, this one goes on anew."""
-        who = _signed_in(await access.session(request)).user
+        who = _signed_in(caller).user
         address = address_of(request)
         return _given(response, await access.slowly(
             lambda: accounts.change_password(who, body.old, body.new, address)

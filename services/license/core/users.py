@@ -114,7 +114,8 @@ def require_an_administrator(users: Iterable[User]) -> None:
     Raises:
         ProtocolError: ``last-administrator``.
     """
-    if not any(user.role is Role.ADMINISTRATOR and not user.disabled for user in users):
+    able = (user for user in users if user.password and not user.disabled)
+    if not any(user.role is Role.ADMINISTRATOR for user in able):
         raise ProtocolError(
             "this is the last administrator: make somebody else one first", "last-administrator"
         )

@@ -30,11 +30,9 @@ def settings(*servers, **more):
     return NodeSettings(**named, **more)
 
 
-def held(pki, node, *, uid=UID, patience=0.0, notice=0.1, role=NodeKind.SL, identity=None):
-    return held_license(
-        node, identity or pki.identity(role), Feature.SL, uid, role, patience=patience,
-        notice=notice,
-    )  # fmt: skip
+def held(pki, node, *, role=NodeKind.SL, identity=None, uid=UID, **times):
+    times = {"patience": 0.0, "notice": 0.1, "tell": 0.0, **times}
+    return held_license(node, identity or pki.identity(role), Feature.SL, uid, role, **times)
 
 
 def events(server):

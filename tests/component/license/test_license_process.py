@@ -3,6 +3,7 @@
 import os
 import signal
 import sqlite3
+import ssl
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -98,6 +99,32 @@ def test_a_node_acquires_and_releases(tmp_path, pki):
     assert "RUNNING" in node.stdout
     assert " : swarm.license : INFO : Acquiring floating license 1100000378:1\n" in node.stdout
     assert kinds == ["installed", "granted", "released"]
+
+
+def test_people_sign_in_with_real_hashes_and_stay_signed_in_over_a_restart(tmp_path, pki):
+    folder = tmp_path / "license"
+    context = ssl.create_default_context(cafile=pki.ca_cert)
+    context.check_hostname = False
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    password = "a few words in a row"
+    with httpx.Client(verify=context, trust_env=False) as http:
+        with license_server(pki, folder, signal.SIGKILL) as port:
+            base = f"https://127.0.0.1:{port}/api/v1"
+            given = (folder / "setup-code").read_text().strip()
+            body = {"code": given, "user": "admin", "password": password}
+            assert http.post(f"{base}/setup", json=body).status_code == 201
+            wrong = http.post(f"{base}/session", json={"user": "admin", "password": "x"})
+            assert wrong.status_code == 401
+            right = http.post(f"{base}/session", json={"user": "admin", "password": password})
+            assert right.status_code == 200
+            assert http.post(f"{base}/leases", json=a_request(1)).status_code == 401
+        with license_server(pki, folder) as port:
+            base = f"https://127.0.0.1:{port}/api/v1"
+            assert http.get(f"{base}/session").json()["user"] == "admin"
+            rows = http.get(f"{base}/history").json()
+    assert [row["kind"] for row in rows] == [
+        "installed", "set-up", "signed-in", "sign-in-failed", "signed-in",
+    ]  # fmt: skip
 
 
 def named(port):

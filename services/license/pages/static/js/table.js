@@ -23,7 +23,7 @@ export function table(caption, columns) {
 
 function cell(column, row) {
   const content = column.cell(row);
-  if (column.kind === "head") return h("th", { scope: "row", role: "rowheader" }, content);
+  if (column.kind === "head") return h("th", { scope: "row", role: "rowheader", class: column.plain && "plain" }, content);
   if (column.kind === "actions") return h("td", { class: "actions-cell", role: "cell" }, h("div", { class: "actions" }, content));
   // the grid of narrow screens lays out children of the cell: one
   return h("td", { "data-label": column.name, role: "cell", class: column.kind }, h("div", {}, content));

@@ -16,6 +16,6 @@ export async function show(root, { signal }) {
   const list = server.warnings ?? [];
   fill(root, head("About", "Swarm Learning license server"),
     h("div", { class: "stack narrow" },
-      list.length > 0 ? h("section", { class: "stack", "aria-label": "Warnings" }, warnings(list)) : message("good", "", h("span", {}, "The server has nothing to warn of.")),
+      list.length > 0 ? h("section", { class: "stack tight", "aria-label": "Warnings" }, warnings(list)) : message("good", "", h("span", {}, "The server has nothing to warn of.")),
       h("div", { class: "card" }, h("dl", { class: "pairs" }, pairs.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])))));
 }

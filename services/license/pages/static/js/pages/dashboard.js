@@ -58,11 +58,11 @@ function tiles(features) {
 
 /** What the server warns of, worst first as it says it. */
 export function warnings(list) {
-  return list.map((one) => message("warn", "", h("span", {}, one.text)));
+  return list.map((one) => message("warn", "", h("span", {}, one.text.charAt(0).toUpperCase() + one.text.slice(1))));
 }
 
 export async function show(root, { signal }) {
-  const attention = h("section", { class: "stack", "aria-label": "Warnings" });
+  const attention = h("section", { class: "stack tight", "aria-label": "Warnings" });
   const numbers = h("div", {}, loading());
   const grid = table("Features of the installed licenses", COLUMNS);
   const updated = h("span", { class: "muted small" });

@@ -25,12 +25,19 @@ function kind(row) {
   return h("span", { class: `badge ${look}` }, text);
 }
 
+/** Of whom or what: the note for people, then the uid or serial, which may be cut but not lost. */
+function of(row) {
+  const id = row.uid || row.lease_id;
+  if (!row.uid && !row.note) return h("span", { class: "mono" }, id || "–");
+  return [row.note, id && h("span", { class: `mono short ${row.note ? "sub" : ""}`, title: id }, id)];
+}
+
 function columns(names) {
   return [
-    { name: "Time", kind: "head", cell: (row) => h("span", { class: "number" }, exact(row.time)) },
+    { name: "Time", kind: "head", plain: true, cell: (row) => h("span", { class: "number" }, exact(row.time)) },
     { name: "Event", cell: kind },
     { name: "Feature", cell: (row) => (row.feature ? [names.get(row.feature) ?? row.feature, h("span", { class: "sub mono" }, row.feature)] : "–") },
-    { name: "Of", kind: "text", cell: (row) => [h("span", { class: "mono" }, row.uid || row.lease_id || (row.note ? "" : "–")), row.note && h("span", { class: "sub" }, row.note)] },
+    { name: "Of", kind: "text", cell: (row) => of(row) },
     { name: "By", kind: "text", cell: (row) => actor(row.common_name) },
     { name: "No.", kind: "number", cell: (row) => h("span", { title: `hash ${row.hash}` }, row.seq) },
   ];
