@@ -144,9 +144,10 @@ def test_mistakes_about_users_are_told_in_the_dialog(server, tabs):
     expect(dialog.get_by_role("alert")).to_contain_text("administrator")
 
 
-def test_changing_ones_password(server, tabs):
-    server.add_user("paul")
-    page = tabs.open(server, "account", user="paul")
+def test_changing_ones_password(server, tabs, number):
+    user = f"paul{number}"
+    server.add_user(user)
+    page = tabs.open(server, "account", user=user)
     for old, told in (("a wrong password", "alert"), (PASSWORD, None)):
         page.get_by_label("Password now").fill(old)
         page.get_by_label("New password", exact=True).fill(NEW)
@@ -158,7 +159,7 @@ def test_changing_ones_password(server, tabs):
     page.get_by_role("link", name="Dashboard").click()  # the session goes on
     expect(page.get_by_role("heading", name="Features")).to_be_visible()
     with server.people() as http:
-        assert http.post("/session", json={"user": "paul", "password": NEW}).is_success
+        assert http.post("/session", json={"user": user, "password": NEW}).is_success
 
 
 def test_settings_are_kept_and_less_history_is_asked_about(server, tabs):

@@ -59,9 +59,10 @@ def test_only_places_of_ours_come_after_signing_in(server, tabs):
     expect(page).to_have_url(f"{server.url}/ui/#/")
 
 
-def test_signing_out_ends_the_session(server, tabs):
-    server.add_user("olga")
-    page = tabs.open(server, "account", user="olga")
+def test_signing_out_ends_the_session(server, tabs, number):
+    user = f"olga{number}"
+    server.add_user(user)
+    page = tabs.open(server, "account", user=user)
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     page.goto(f"{server.url}/ui/#/leases")
@@ -69,16 +70,17 @@ def test_signing_out_ends_the_session(server, tabs):
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
-def test_a_session_that_ends_leads_back_to_the_page_one_was_on(server, tabs):
-    server.add_user("ines")
-    page = tabs.open(server, "leases?text=ward", user="ines")
+def test_a_session_that_ends_leads_back_to_the_page_one_was_on(server, tabs, number):
+    user = f"ines{number}"
+    server.add_user(user)
+    page = tabs.open(server, "leases?text=ward", user=user)
     expect(page.get_by_label("Search")).to_have_value("ward")
     with server.people() as http:
         http.auth = ("anna", PASSWORD)
-        assert http.put("/users/ines", json={"disabled": True}).is_success
-        assert http.put("/users/ines", json={"disabled": False}).is_success
+        assert http.put(f"/users/{user}", json={"disabled": True}).is_success
+        assert http.put(f"/users/{user}", json={"disabled": False}).is_success
     expect(page.get_by_text("Your session has ended")).to_be_visible()  # the page's own refresh
-    sign_in(page, "ines")
+    sign_in(page, user)
     expect(page.get_by_role("heading", name="Active leases")).to_be_visible()
     expect(page.get_by_label("Search")).to_have_value("ward")
 
