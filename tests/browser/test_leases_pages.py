@@ -13,6 +13,8 @@ from tests.browser.chromium import expect
 from tests.browser.server import ROOT, a_license
 from tests.component.license.test_license_process import named
 
+pytestmark = pytest.mark.xdist_group("browser-leases")
+
 NODE = """
 import asyncio
 from services.common import logs, process

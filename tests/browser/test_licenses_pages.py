@@ -9,6 +9,8 @@ from services.common.license_api import Feature
 from tests.browser.chromium import expect
 from tests.browser.server import a_license
 
+pytestmark = pytest.mark.xdist_group("browser-licenses")
+
 DAY = re.compile(r"\d{1,2} \w{3} \d{4}")
 
 

@@ -3,9 +3,13 @@
 import csv
 import re
 
+import pytest
+
 from services.common.license_api import Feature
 from tests.browser.chromium import expect
 from tests.browser.server import PASSWORD, a_license
+
+pytestmark = pytest.mark.xdist_group("browser-people")
 
 NEW = "a new long password"
 

@@ -8,6 +8,8 @@ import pytest
 from tests.browser.chromium import expect
 from tests.browser.server import PASSWORD, a_license
 
+pytestmark = pytest.mark.xdist_group("browser-quality")
+
 PLACES = ["", "leases", "licenses", "install", "history", "users", "settings", "account", "about"]
 CHECKS = (Path(__file__).parent / "checks.js").read_text()
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text()

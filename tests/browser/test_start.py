@@ -7,6 +7,8 @@ import pytest
 from tests.browser.chromium import expect
 from tests.browser.server import PASSWORD, USERS
 
+pytestmark = pytest.mark.xdist_group("browser-start")
+
 
 def sign_in(page, user, password=PASSWORD):
     page.get_by_label("User name").fill(user)

@@ -5,13 +5,21 @@ import { fill, h } from "../dom.js";
 import { actor, exact, fromField, plural } from "../format.js";
 import { button, empty, failed, field, head, link, loading, select } from "../parts.js";
 import { address, go } from "../router.js";
+import { isAdministrator } from "../session.js";
 import { table } from "../table.js";
 
 const PAGE = 50;
 const KINDS = {
-  granted: ["good", "Granted"], renewed: ["", "Renewed"], "taken-over": ["accent", "Taken over"], released: ["", "Released"], expired: ["warn", "Expired"],
+  granted: ["good", "Granted"], "taken-over": ["accent", "Taken over"], released: ["", "Released"], expired: ["warn", "Expired"],
   revoked: ["bad", "Revoked"], installed: ["good", "License installed"], removed: ["bad", "License deleted"], archived: ["warn", "License archived"], restored: ["accent", "License restored"],
   "settings-changed": ["accent", "Settings changed"], "history-purged": ["warn", "History purged"],
+  "clock-set-back": ["bad", "Clock set back"], "clock-changed": ["warn", "Clock changed"], "clock-repaired": ["good", "Clock repaired"],
+};
+/** Only administrators see these. */
+const OF_USERS = {
+  "set-up": ["accent", "Set up"], "signed-in": ["", "Signed in"], "sign-in-failed": ["warn", "Sign-in failed"], "signed-out": ["", "Signed out"],
+  "password-changed": ["", "Password changed"], "password-reset": ["warn", "Password reset"],
+  "user-added": ["accent", "User added"], "user-changed": ["accent", "User changed"], "user-removed": ["bad", "User removed"],
 };
 
 /** "signed-in" -> "Signed in". */
@@ -21,7 +29,7 @@ function words(kind_) {
 }
 
 function kind(row) {
-  const [look, text] = KINDS[row.kind] ?? ["", words(row.kind)];
+  const [look, text] = KINDS[row.kind] ?? OF_USERS[row.kind] ?? ["", words(row.kind)];
   return h("span", { class: `badge ${look}` }, text);
 }
 
@@ -58,7 +66,7 @@ function filters(params, names) {
     from: h("input", { type: "datetime-local", value: value("from") }),
     to: h("input", { type: "datetime-local", value: value("to") }),
     feature: select([["", "All features"], ...names], value("feature")),
-    kind: select([["", "All events"], ...Object.entries(KINDS).filter(([key]) => key !== "renewed").map(([key, [, text]]) => [key, text])], value("kind")),
+    kind: select([["", "All events"], ...Object.entries({ ...KINDS, ...(isAdministrator() ? OF_USERS : {}) }).map(([key, [, text]]) => [key, text])], value("kind")),
     text: h("input", { type: "search", value: value("text"), placeholder: "Host, certificate, serial…" }),
     order: select([["", "Newest first"], ["asc", "Oldest first"]], value("order")),
   };

@@ -48,7 +48,7 @@ export async function show(root, { params, signal }) {
   const text = h("input", { type: "search", value: params.get("text") ?? "", placeholder: "Host, container, certificate…" });
   const rows = h("div", {}, loading());
   const foot = h("span", { class: "muted small", role: "status" });
-  const csv = h("a", { class: "button", download: "leases.csv" }, "Download CSV");
+  const csv = h("a", { class: "button", download: "leases.csv", title: "All leases of the chosen feature; the search does not count" }, "Download CSV");
   const grid = table("Active leases", columns(names, () => again()));
   let held = [];
 
@@ -61,7 +61,7 @@ export async function show(root, { params, signal }) {
       ? empty("No lease matches", "Change the filter to see others.", link("Show all", address("leases")))
       : empty("No leases", "No node holds a license at the moment."));
     fill(foot, shown.length === held.length ? plural(held.length, "lease") : `${shown.length} of ${plural(held.length, "lease")}`);
-    csv.href = download("/leases.csv", values());
+    csv.href = download("/leases.csv", { feature: feature.value });
   }
   function changed() {
     keepParams("leases", values());
@@ -73,7 +73,7 @@ export async function show(root, { params, signal }) {
   fill(root, head("Active leases", "Units in use now. Nodes renew their leases by themselves.", [csv]),
     h("div", { class: "card flush" },
       h("search", { class: "filters" }, field("Feature", feature), field("Search", text)), rows, h("div", { class: "table-foot" }, foot)));
-  csv.href = download("/leases.csv", values());
+  csv.href = download("/leases.csv", { feature: feature.value });
 
   const again = follow(signal, async (refresh) => {
     try {
