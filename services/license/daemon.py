@@ -8,6 +8,7 @@ from services.common.identity_watch import kept_identity
 from services.common.ids import NodeKind
 from services.common.rest import listen, serving
 from services.common.tls import Identity
+from services.license import pages
 from services.license.adapters.desk import Desk
 from services.license.adapters.store import StoreError, open_store
 from services.license.api import license_app
@@ -40,7 +41,12 @@ async def _serve(settings: LicenseSettings, identity: Identity) -> None:
             )  # fmt: skip
             desk.open()
             log.info("server id %s, data in %s", desk.shelf.server_id, settings.license_data_dir)
-            async with serving(license_app(desk), sock, identity, client_certificate_optional=True):
+            async with serving(
+                license_app(desk, [pages.routes()]),
+                sock,
+                identity,
+                client_certificate_optional=True,
+            ):
                 log.info("License server ready on port: %d", sock.getsockname()[1])
                 await _sweep(desk, settings.license_lease_s / SWEEPS_PER_LEASE)
         finally:
