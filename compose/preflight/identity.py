@@ -40,17 +40,15 @@ def check(settings: NodeSettings, role: NodeKind) -> tuple[Identity | None, list
             "put the certificate of the CA that signed it into --capath"))  # fmt: skip
     if notice := expiry_notice(identity):
         findings.append(Finding(WARN, "identity ends", notice, MAKE))
-    findings.append(_mode(identity.key))
+    if settings.swarm_id_key is not None:  # SPIFFE has no file
+        findings.append(_mode(settings.swarm_id_key))
     findings.extend(_authorities(identity))
     return identity, findings
 
 
 def authorities(identity: Identity) -> list[x509.Certificate]:
     """The CAs that it trusts."""
-    found: list[x509.Certificate] = []
-    for path in identity.trusted:
-        found.extend(x509.load_pem_x509_certificates(path.read_bytes()))
-    return found
+    return list(identity.material.trusted)
 
 
 def shown_name(name: x509.Name) -> str:
