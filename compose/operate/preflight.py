@@ -126,7 +126,7 @@ def _remote(wanted: Wanted) -> list[Finding]:
 
 
 def _has_packages() -> bool:
-    """Whether this Python can do those checks: a checkout with its packages, not the packed file."""
+    """Whether this Python can do those checks: a checkout with its packages does."""
     if not (collect_host.ROOT / "compose" / "preflight" / "__main__.py").is_file():
         return False
     return all(importlib.util.find_spec(name) for name in ("cryptography", "pydantic_settings"))
