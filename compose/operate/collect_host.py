@@ -12,6 +12,7 @@ import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
+VERSION = "0.1.0"
 ROOT = Path(__file__).resolve().parents[2]
 VARIABLES = (
     "SWARM_", "SWOP_", "SWCI_", "SN_", "SL_", "COMPOSE_", "DOCKER_", "PODMAN_", "HTTP", "http",
@@ -58,7 +59,7 @@ def our_version() -> str:
             text = line.split('"')[1]
             break
     commit = output("git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12")
-    return f"{text or 'unknown'} {commit}".strip()
+    return f"{text or VERSION} {commit}".strip()
 
 
 def memory() -> dict[str, int]:

@@ -107,9 +107,7 @@ def _remote(wanted: Wanted) -> list[Finding]:
     if not (wanted.key or wanted.cert):
         return [Finding(WARN, "identity", "not checked: no --key and --cert",
                         "name the files that the node gets, as for run-sn")]  # fmt: skip
-    here = not wanted.network and all(
-        importlib.util.find_spec(name) for name in ("cryptography", "pydantic_settings")
-    )
+    here = not wanted.network and _has_packages()
     words = [sys.executable, "-m"] if here else [*engine.command(), *_container(wanted)]
     environment = {**os.environ, "PYTHONPATH": str(collect_host.ROOT)} if here else None
     try:
@@ -125,6 +123,13 @@ def _remote(wanted: Wanted) -> list[Finding]:
         why = _last_line(said.stderr) if said is not None else str(exc)
     help_ = f"make images, or docker load: {wanted.image_of('tools')} is needed"
     return [Finding(FAIL, "identity and swarm", f"could not be checked: {why}", help_)]
+
+
+def _has_packages() -> bool:
+    """Whether this Python can do those checks: a checkout with its packages does."""
+    if not (collect_host.ROOT / "compose" / "preflight" / "__main__.py").is_file():
+        return False
+    return all(importlib.util.find_spec(name) for name in ("cryptography", "pydantic_settings"))
 
 
 def _last_line(said: bytes) -> str:

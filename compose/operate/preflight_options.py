@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
+from compose.operate.collect_host import VERSION
+
 ROLES = ("sn", "sl", "swop", "swci", "license")
 API, P2P, FILES, LICENSE = 30304, 30303, 30305, 5814
-VERSION = "0.1.0"
 _SERVICE = 443
 _PORTS = 65536
 

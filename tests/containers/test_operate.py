@@ -26,10 +26,11 @@ from services.common.ids import NodeKind
 from tests.component.swop import docker_place
 from tests.pki import Pki
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
 TAG = os.environ.get("SWARM_TAG") or VERSION
-PATIENCE = 120.0
+PATIENCE = 400.0
+"""Seconds on a machine that does other things, too."""
 SECRETS = {
     "variable": "v4r-Zq9xT7", "log": "l0g-Kw3nB8", "task": "t4sk-Pm5cR2", "proxy": "pr0xy-Hj6dF1",
 }  # fmt: skip
@@ -86,6 +87,7 @@ class Swarm:
         call("docker", "network", "create", self.mark)
         license_ip = "-e=SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_IP=license"
         self.run("license", full_name("license", tag=TAG), *self.files(NodeKind.LICENSE))
+        self.until("license", "{{.State.Health.Status}}", "healthy")
         self.run("sn-1", full_name("sn", tag=TAG), *self.files(NodeKind.SN), license_ip,
                  "-e=THIS_NODE_IP=sn-1", "-e=SN_I_AM_SENTINEL=true",
                  f"-e=REGISTRY_PASSWORD={SECRETS['variable']}",
@@ -112,17 +114,19 @@ class Swarm:
             "swci", full_name("swci", tag=TAG), f"-v={self.users}:/platform/swarm/usr", how="create"
         )
         self.until("sn-1", "{{.State.Health.Status}}", "healthy")
-        self.until("license", "{{.State.Health.Status}}", "healthy")
         for name in ("sl-1", "ml-1"):
             self.until(name, "{{.State.Status}}", "exited")
 
     def until(self, name: str, what: str, wanted: str) -> None:
         deadline = time.monotonic() + PATIENCE
-        while (
-            call("docker", "inspect", f"--format={what}", f"{self.mark}-{name}").strip() != wanted
-        ):
-            assert time.monotonic() < deadline, f"{name} is not {wanted}"
+        while (now := self.state(name, what)) != wanted:
+            assert time.monotonic() < deadline, f"{name} is {now}, not {wanted}"
+            ended = wanted == "healthy" and self.state(name, "{{.State.Status}}") == "exited"
+            assert not ended, call("docker", "logs", f"{self.mark}-{name}")
             time.sleep(0.2)
+
+    def state(self, name: str, what: str) -> str:
+        return call("docker", "inspect", f"--format={what}", f"{self.mark}-{name}").strip()
 
     def clear(self) -> None:
         ids = call("docker", "ps", "-aq", f"--filter=name={self.mark}").split()
@@ -142,7 +146,7 @@ def command(module: str, *words: str, cwd: Path) -> "subprocess.CompletedProcess
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "SWARM_TAG": TAG}
     return subprocess.run(
         [sys.executable, "-S", "-m", f"compose.operate.{module}", *words], cwd=cwd,
-        env=environment, capture_output=True, text=True, timeout=PATIENCE * 2, check=False,
+        env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from compose.operate import preflight, preflight_checks, preflight_facts
+from compose.images import catalogue
+from compose.operate import collect_host, preflight, preflight_checks, preflight_facts
+from compose.operate.collect_host import VERSION
 from compose.operate.preflight_checks import Docker, Image
 from compose.operate.preflight_findings import FAIL, OK, WARN, Finding, exit_code, finding_of, table
 from compose.operate.preflight_options import parse
@@ -153,3 +155,8 @@ def test_no_docker_is_said_and_the_rest_is_checked(
     assert found["docker"]["do"] == "install Docker Engine"
     assert found["name 127.0.0.1"]["level"] == WARN
     assert "memory" in found
+
+
+def test_the_version_is_that_of_the_images() -> None:
+    assert VERSION == catalogue.VERSION
+    assert collect_host.our_version().startswith(VERSION)
