@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.common.door import BACKLOG, Door, Limits
 from services.common.errors import BusyError, ConfigError, ForbiddenError, SwarmError
 from services.common.nesting import is_too_deep
+from services.common.renewed import HEADER, confirmed
 from services.common.rest_protocol import TlsProtocol
 from services.common.tls import Identity, PeerCertificate
 
@@ -233,13 +234,15 @@ def _field_error(error: dict[str, Any]) -> str:
 def caller(request: Request) -> PeerCertificate:
     """The certificate of who made this request; use with ``fastapi.Depends``.
 
+    It knows those that it replaced, as far as the request proves it.
+
     Raises:
         ForbiddenError: there is none: the port is the license server's, or this is a test.
     """
     certificate = certificate_of(request.scope)
     if certificate is None:
         raise ForbiddenError("a client certificate is needed")
-    return certificate
+    return confirmed(certificate, request.headers.get(HEADER))
 
 
 def certificate_of(scope: Scope) -> PeerCertificate | None:
@@ -335,7 +338,9 @@ async def serving(
     )  # fmt: skip
     server = _Server(config)
     door = Door(
-        context, lambda place: TlsProtocol(config, server.server_state, place, limits), limits
+        context,
+        lambda place: TlsProtocol(config, server.server_state, place, limits, identity),
+        limits,
     )
     sock.listen(BACKLOG)
     sock.setblocking(False)
