@@ -19,6 +19,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,6 +34,8 @@ log = logging.getLogger("swarm.rest")
 
 MAX_BODY = 1 << 20
 """Largest request body in bytes; our requests carry metadata, never models."""
+SHORT_BODY = 64 << 10
+"""Bytes of a body that is looked through at once."""
 MAX_BODIES = 64 << 20
 """Bytes of all request bodies that wait to be whole; further ones are answered "busy"."""
 MAX_STRANGE_BODIES = MAX_BODIES // 4
@@ -135,9 +138,16 @@ class _BodyLimit:
                 return problem(413, "too-large", "request body too large", close=True)
             if self._held[known] > (MAX_BODIES if known else MAX_STRANGE_BODIES):
                 return problem(503, BusyError.code, "too many requests at once", close=True)
-        if is_too_deep(bytes(body)):
+        if await _is_too_deep(bytes(body)):
             return problem(400, "bad-request", "JSON nested too deep")
         return None
+
+
+async def _is_too_deep(body: bytes) -> bool:
+    """Looks through long bodies beside everything else: 4 MiB take most of a second."""
+    if len(body) <= SHORT_BODY:
+        return is_too_deep(body)
+    return await run_in_threadpool(is_too_deep, body)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
