@@ -226,7 +226,8 @@ class Host:
             mine += docker("ps", "-aq", "--filter", ancestor).split()
         self.remove(*dict.fromkeys(mine))
         docker("network", "rm", self.mark, check=False)
-        for image in (*map(self.scripts.image, COMPONENTS), self.license_image):
+        built = f"{self.mark}-ml:latest"  # by a SWOP
+        for image in (*map(self.scripts.image, COMPONENTS), self.license_image, built):
             docker("rmi", image, check=False)
         left = docker("volume", "ls", "-q", "--filter", f"name={self.mark}").split()
         for volume in left:

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import socket
 import time
 from collections.abc import Iterator
 
@@ -42,6 +43,14 @@ def host(tmp_path_factory) -> Iterator[Host]:
 @pytest.fixture(scope="module")
 def sn(host: Host) -> Started:
     return host.start_sn("sn1", "-v", f"{host.mark}-sn1:/platform/swarm/SMLNODE")
+
+
+def free_ports() -> tuple[int, int]:
+    """Two that nobody uses now on this machine."""
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("", 0))
+        two.bind(("", 0))
+        return one.getsockname()[1], two.getsockname()[1]
 
 
 def ask(container: str, url: str) -> str:
@@ -94,18 +103,19 @@ def test_the_info_file_names_it(host: Host, sn: Started):
 def test_the_api_listens_on_the_port_that_run_sn_publishes(host: Host, sn: Started):
     """P:P for --sn-api-port; Q:30304 for --sn-api-service F:Q, whatever the former says."""
     join = ["--sentinel-ip", host.name("sn1"), "--host-ip", host.name("sn2")]
-    service = ["--sn-api-service", f"{host.name('sn2')}:32443"]
-    ports = ["--sn-api-port", "32404", *service]
+    port, outside = free_ports()
+    service = ["--sn-api-service", f"{host.name('sn2')}:{outside}"]
+    ports = ["--sn-api-port", str(port), *service]
     second = host.scripts.run_sn(*host.common("sn", "sn2"), *join, *ports, *KEEPS_NO_MAJORITY)
     try:
-        host.until_line(second.id, "Starting SWARM-API-SERVER on port: 32404")
+        host.until_line(second.id, f"Starting SWARM-API-SERVER on port: {port}")
         text = host.logs(second.id)
         assert f"Using URL : https://{host.name('sn1')}:30304/is_up" in text
         assert "Sentinel Node is UP!" in text
         assert "SN_START_MINING=False: this SN keeps the chain, but seals no blocks" in text
-        for port in (32404, 30304):
-            assert ask(second.id, f"https://127.0.0.1:{port}/is_up") == "200 'OK'"
-        assert f"{host.name('sn2')}, 32443, " in host.swci("LIST NODES")
+        for each in (port, 30304):
+            assert ask(second.id, f"https://127.0.0.1:{each}/is_up") == "200 'OK'"
+        assert f"{host.name('sn2')}, {outside}, " in host.swci("LIST NODES")
         assert alive(host, second.id)
         assert host.stops_in_time(second.id)  # without --init
         assert host.exit_code(second.id) == 0

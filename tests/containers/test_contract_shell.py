@@ -200,9 +200,6 @@ def swop(host: Host, tmp_path: Path) -> Iterator[tuple[Started, Path]]:
     finally:
         host.stop(started.id)
         host.remove(started.id)
-        for each in docker("ps", "-aq", "--filter", f"name={host.mark}-{host.mark}_run").split():
-            host.remove(each)
-        docker("rmi", "--no-prune", f"{host.mark}-ml:latest", check=False)
 
 
 def test_swop_takes_the_image_of_sl_from_the_info_file(host: Host, swop: tuple[Started, Path]):
