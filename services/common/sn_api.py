@@ -84,6 +84,8 @@ class NodeInfo(_Schema):
     """SHA-256 of its certificate."""
     alive: bool
     """False once it missed its heartbeats or left."""
+    left: bool = False
+    """It signed off, and has not registered again."""
     last_seen: int
     """Chain time (Unix seconds) of its last i-am-alive on the chain."""
 

@@ -13,7 +13,7 @@ from functools import partial
 from eth_utils.address import to_checksum_address
 
 from services.common.container import container_name
-from services.common.errors import ConfigError, NotFoundError
+from services.common.errors import ConfigError, NotFoundError, SwarmError
 from services.common.identity_watch import kept_identity, renewals
 from services.common.ids import NodeId, NodeKind
 from services.common.license_api import Feature
@@ -46,6 +46,8 @@ ready_log = logging.getLogger("swarm.blCnt")
 
 REGISTER_PATIENCE = 3.0
 """Seconds that the API waits for the SN's own registration before it serves without."""
+SIGN_OFF_S = 3.0
+"""Longest time that an SN which stops tries to say so; `docker stop` waits 10 s for all."""
 TELL_EVERY = 10.0
 """Seconds between two log lines about the same wait."""
 
@@ -113,12 +115,12 @@ class _Node:
     async def run(self) -> None:
         """Start everything in order, then serve until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._engine.run())
+            running = group.create_task(self._engine.run())
             await self._told("the chain", self._engine.ready.wait())
             chain = Chain(self._engine)
             registry, nodes = system_addresses(chain)
             projection = Projection(chain, registry, nodes, self._snapshots)
-            group.create_task(projection.follow())
+            following = group.create_task(projection.follow())
             writer = Writer(chain, projection)
             system = SystemContracts(writer, registry, nodes)
             trainings = Trainings(writer, registry, nodes)
@@ -135,16 +137,20 @@ class _Node:
                 self._me, projection, system, trainings, runners, self._linked,
                 chain.is_cut_off, account=chain.account, pace=self._pace,
             )  # fmt: skip
-            group.create_task(membership.run())
+            watching = group.create_task(membership.run())
             group.create_task(self._follow_identity(membership))
-            await self._registered(projection, membership)
-            log.info("Setting up blockchain layer for the swarm node: FINISHED")
             sn = Sn(
                 projection, writer, trainings, tasks, runners, membership, self._engine.rpc,
                 self._engine.status, self._network, partial(self._admit, projection, system),
                 RoundHistory(chain), self._left_s,
             )  # fmt: skip
-            await self._serve(sn)
+            try:
+                await self._registered(projection, membership)
+                log.info("Setting up blockchain layer for the swarm node: FINISHED")
+                await self._serve(sn)
+            finally:
+                if not (running.done() or following.done()):
+                    await self._sign_off(membership, watching)
 
     async def _set_up(self, chain: Chain, projection: Projection) -> None:
         """See to it that the contracts are there and this SN may write."""
@@ -168,6 +174,21 @@ class _Node:
                 await projection.until(lambda _: membership.is_registered())
         except TimeoutError:
             log.warning("not registered yet (%s), serving what is known", self._engine.status())
+
+    async def _sign_off(self, membership: Membership, watching: asyncio.Task[None]) -> None:
+        """Say that this SN stops, while its chain still runs. It remains a signer."""
+        watching.cancel()
+        try:
+            async with asyncio.timeout(SIGN_OFF_S):
+                await asyncio.wait([watching])
+                await membership.sign_off()
+        except (SwarmError, TimeoutError) as exc:
+            log.warning(
+                "stopping without having signed off (%s): the other SNs notice in %.0f s",
+                str(exc) or f"no block took it in {SIGN_OFF_S:.0f} s", self._pace.orphan_after,
+            )  # fmt: skip
+        else:
+            log.info("signed off: this SN is not listed any more, and remains a signer")
 
     def _left_s(self) -> float:
         return (self._identity.certificate.not_after - datetime.now(UTC)).total_seconds()

@@ -6,7 +6,13 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 
 from services.common import sn_api as api
-from services.common.errors import ConfigError, ForbiddenError, NotFoundError, SwarmError
+from services.common.errors import (
+    ChainUnavailableError,
+    ConfigError,
+    ForbiddenError,
+    NotFoundError,
+    SwarmError,
+)
 from services.common.ids import NodeId, NodeKind
 from services.common.tls import PeerCertificate
 from services.sn.adapters.projection import Projection
@@ -26,6 +32,8 @@ LISTED = (NodeKind.SL, NodeKind.SWOP)
 itself on the chain, so that nobody else can name endpoints that all nodes then turn to."""
 MOST_NODES = 128
 """Live nodes of one certificate; several SLs of a host share one."""
+STOPPED = "the SN was told to stop"
+"""Why an SN signs off."""
 
 Accounts = Callable[[], list[str]]
 _Due = tuple[tuple[str, ...], Callable[[], Awaitable[None]]]
@@ -72,6 +80,8 @@ class Membership:
         self._liveness = Liveness(pace.lost_after, pace.report_every)
         self._orphans = Orphans(pace.orphan_after)
         self._wake = asyncio.Event()
+        self._sns: set[NodeId] = set()
+        """SNs that were alive at the last look."""
         self._under_way: set[tuple[str, ...]] = set()
         self._spared: dict[tuple[str, NodeId], float] = {}
         """Contract and lost peer, and since when that peer alone keeps the training open."""
@@ -197,6 +207,19 @@ class Membership:
                 self._look(writes)
                 await self._next_second()
 
+    async def sign_off(self) -> None:
+        """Tell the swarm that this SN stops; :meth:`run` must be over, as it would register anew.
+
+        Raises:
+            ChainUnavailableError: no write gets into the chain.
+        """
+        node = self._node(self.me.uid)
+        if node is None or node.left:
+            return
+        if self._cut_off():
+            raise ChainUnavailableError("the SNs that seal blocks are not in contact")
+        await self._system.leave(self.me.uid, STOPPED)
+
     async def _next_second(self) -> None:
         try:
             async with asyncio.timeout(min(1.0, self._pace.lost_after / 4)):
@@ -207,10 +230,19 @@ class Membership:
 
     def _look(self, writes: asyncio.TaskGroup) -> None:
         """Begin the writes that are due; none that is under way still, whatever the chain does."""
+        self._tell_who_left()
         for key, write in (*self._upkeep(), *self._verdicts()):
             if key not in self._under_way:
                 self._under_way.add(key)
                 writes.create_task(self._try(key, write))
+
+    def _tell_who_left(self) -> None:
+        """Say which SN signed off; it still counts when the signers need a majority."""
+        sns = [n for n in self._projection.now.nodes.all() if n.kind is NodeKind.SN]
+        for node in sns:
+            if node.left and node.uid in self._sns:
+                log.warning("%s signed off: it was told to stop", self._name(node.uid))
+        self._sns = {node.uid for node in sns if node.alive}
 
     def _upkeep(self) -> Iterator[_Due]:
         """This SN's own registration, and admitting other SNs."""

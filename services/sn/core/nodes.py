@@ -122,5 +122,6 @@ def info_of(node: Node) -> NodeInfo:
     return NodeInfo(
         uid=node.uid, kind=node.kind, sentinel=node.sentinel, endpoint=node.endpoint,
         container=node.container, version=node.version, parent=node.parent,
-        fingerprint=node.fingerprint, alive=node.alive, last_seen=node.last_seen,
+        fingerprint=node.fingerprint, alive=node.alive, left=node.left,
+        last_seen=node.last_seen,
     )  # fmt: skip

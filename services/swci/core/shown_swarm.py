@@ -11,7 +11,8 @@ NODES_HEADER = "NodeType, HostIP, Port, ContainerName, UUID, ParentUUID, i-am-al
 """First line of LIST NODES; ``plotTopology`` skips it and reads the columns by position."""
 PERF_HEADER = "UID, ADMIN, LOSS, METRIC, TOTAL_EPOCHS, COMPLETED_EPOCHS"
 RECENT_SECONDS = 600
-"""LIST NODES shows a node that is lost or left for so long after its last sign of life."""
+"""LIST NODES shows a node that is lost or left for so long after its last sign of life; not an SN
+that signed off."""
 _ORDER = (NodeKind.SN, NodeKind.SWOP, NodeKind.SL)
 
 
@@ -38,7 +39,9 @@ def recent(found: list[api.NodeInfo]) -> list[api.NodeInfo]:
     shown = {
         node.uid: node
         for node in found
-        if node.kind in _ORDER and (node.alive or now - node.last_seen <= RECENT_SECONDS)
+        if node.kind in _ORDER
+        and not (node.kind is NodeKind.SN and node.left)
+        and (node.alive or now - node.last_seen <= RECENT_SECONDS)
     }
     parents = {node.parent for node in shown.values()}
     shown.update((node.uid, node) for node in found if node.uid in parents)

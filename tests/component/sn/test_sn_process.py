@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import signal
 import socket
 import sys
 import time
@@ -103,6 +104,52 @@ async def test_ready_line_story_and_clean_stop_with_a_long_poll_open(launch):
     assert time.monotonic() - started < 3
     assert not [line for line in lines if "ERROR" in line or "Traceback" in line]
     await asyncio.wait([watching])
+
+
+async def nodes_of(sn):
+    return {n.uid: n for n in await sn.client().nodes()}
+
+
+async def test_a_lone_sn_that_stops_signs_off_and_is_there_again_after_its_restart(launch):
+    sn = await launch()
+    ((uid, node),) = (await nodes_of(sn)).items()
+    assert node.alive
+    code, lines = await sn.stop()
+    assert code == 0
+    assert any("INFO : signed off: " in line for line in lines), lines
+    await sn.start()
+    ((again, node),) = (await nodes_of(sn)).items()
+    assert (again, node.alive, node.left) == (uid, True, False)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (signal.SIGKILL, "signed off (the SNs that seal blocks are not in contact)"),
+        (signal.SIGSTOP, "signed off (no block took it in 3 s)"),
+    ],
+    ids=str,
+)
+async def test_without_a_majority_an_sn_stops_in_order_all_the_same(launch, tmp_path, fault, words):
+    pki = Pki(tmp_path)
+    first = await launch(pki=pki)
+    host, port = first.endpoint.split(":")
+    second = await launch(
+        pki=pki, name="2", SN_I_AM_SENTINEL="", SENTINEL_NODE_IP=host,
+        SENTINEL_API_SERVER_PORT=port,
+    )  # fmt: skip
+    first.process.send_signal(fault)
+    if fault is signal.SIGKILL:
+        async with asyncio.timeout(PATIENCE):
+            async for line in second.process.stdout:
+                if b"waiting for the majority" in line:
+                    break
+    started = time.monotonic()
+    code, lines = await second.stop()
+    assert code == 0
+    assert time.monotonic() - started < 8, "docker stop kills after 10 s"
+    assert any(words in line for line in lines), lines
+    assert not [line for line in lines if "ERROR" in line or "Traceback" in line], lines
 
 
 async def test_a_restart_from_disk_tells_the_same_history(launch):

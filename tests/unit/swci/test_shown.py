@@ -57,6 +57,14 @@ def test_lost_nodes_are_shown_for_ten_minutes_and_the_parent_of_a_shown_one_alwa
     assert len(shown_swarm.nodes([]).lines) == 1
 
 
+def test_an_sn_that_signed_off_is_shown_only_while_it_is_a_parent():
+    gone = node("b", NodeKind.SN, "b", alive=False, left=True)
+    found = [node("a", NodeKind.SN), gone, node("c", NodeKind.SL, "a", alive=False, left=True)]
+    assert [each.uid[0] for each in shown_swarm.recent(found)] == ["a", "c"]
+    waiting = node("d", NodeKind.SL, "b")
+    assert [each.uid[0] for each in shown_swarm.recent([*found, waiting])] == ["a", "b", "c", "d"]
+
+
 def peer(letter, **changes):
     given = {
         "uid": uid(letter), "endpoint": "h:1", "fingerprint": "", "container": f"sl-{letter}",
