@@ -22,6 +22,9 @@ PROTOC := .cache/protoc/bin/python
 SWOP_DIR := $(abspath $(or $(RUN_DIR),runs/compose-swop))
 SWOP_FLOW := SWARM_RUN_DIR=$(SWOP_DIR) SWARM_UID=$$(id -u) SWARM_GID=$$(id -g) docker compose -f compose/compose.swop.yaml
 
+FIRST_IMAGE := $(or $(SWARM_IMAGES),swarm-learning)/tools:$(or $(SWARM_TAG),0.1.0)
+NEEDS_IMAGES := test -n "$(SWARM_PULL)" || docker image inspect $(FIRST_IMAGE) >/dev/null || { \
+    echo "Our images are not here, and never come from a public registry: make images (docs/images.md)"; exit 1; }
 
 # compose.yaml runs as you; what differs between examples stands here
 UP_DIR := $(abspath $(or $(RUN_DIR),runs/compose))
@@ -62,6 +65,7 @@ images: setup    ## build the container images (docs/images.md); WHEELS=folder
 	$(PY) -m compose.images $(if $(WHEELS),--wheels $(WHEELS))
 
 compose-demo:    ## the swarm in containers until its result is known, after `make images`; EXAMPLE=digits-keras, breast-cancer
+	@$(NEEDS_IMAGES)
 	@mkdir -p $(UP_DIR)
 	@code=0; $(UP) up --exit-code-from result || code=$$?; \
 	if [ $$code -ne 0 ]; then mkdir -p $(UP_DIR)/logs; for each in $$($(UP) ps --all --quiet); do \
@@ -73,6 +77,7 @@ compose-demo:    ## the swarm in containers until its result is known, after `ma
 	echo "compose-demo: results are in $(UP_DIR)/results, exit code $$code"; exit $$code
 
 up:              ## start the same in the background; SWARM_LICENSE_PORT=5814 SWARM_SWCI_PORT=30306 publish ports
+	@$(NEEDS_IMAGES)
 	@mkdir -p $(UP_DIR)
 	@$(UP) up --detach --wait
 	@echo "The swarm runs; its results will be in $(UP_DIR)/results"
@@ -86,6 +91,7 @@ down:            ## remove the containers, volumes and network of `make up`; RUN
 	@$(UP) down --volumes --remove-orphans
 
 up-swop:         ## the SWCI and SWOP flow in containers, after `make images`; SNS=3, RUN_DIR=path
+	@$(NEEDS_IMAGES)
 	@mkdir -p $(SWOP_DIR)
 	@$(SWOP_FLOW) $(if $(filter 3,$(SNS)),--profile three) up --exit-code-from swci
 

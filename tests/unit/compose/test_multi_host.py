@@ -15,7 +15,7 @@ ENVIRONMENTS = ("org-a.env", "org-b.env")
 SET_ELSEWHERE = {
     "SWARM_IMAGES", "SWARM_TAG", "SWARM_UID", "SWARM_GID", "SWARM_PATIENCE", "ORG_DIR", "ML_IMAGE",
     "PROXY_IMAGE", "PUBLISH_IP", "LICENSE_SERVER", "LICENSE_PORT", "QUORUM_SECONDS", "HTTPS_PORT",
-    "P2P_PORT", "JOIN_IP", "JOIN_API_PORT", "JOIN_SERVICE",
+    "P2P_PORT", "JOIN_IP", "JOIN_API_PORT", "JOIN_SERVICE", "SWARM_PULL",
 }  # fmt: skip
 """Variables that an environment file need not set; docs/multi-host.md names each."""
 
