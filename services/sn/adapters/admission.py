@@ -6,8 +6,7 @@ that certificate, to another SN's API, which then calls ``addWriter``.
 """
 
 import httpx
-from eth_account.signers.local import LocalAccount
-from eth_keys.datatypes import PrivateKey, Signature
+from eth_keys.datatypes import Signature
 from eth_keys.exceptions import BadSignature
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.errors import ForbiddenError, RemoteError
 from services.common.tls import Identity, PeerCertificate
+from services.sn.adapters.account import SwarmAccount
 from services.sn.adapters.site import Account, Site
 
 PATH = "/v1/network/writers"
@@ -34,9 +34,9 @@ class Admission(BaseModel):
     """Its signature over the statement."""
 
 
-def prove(account: LocalAccount, site: Site, fingerprint: str) -> Admission:
+def prove(account: SwarmAccount, site: Site, fingerprint: str) -> Admission:
     """What the SN with this account and this certificate shows."""
-    signature = PrivateKey(bytes(account.key)).sign_msg_hash(_statement(site, fingerprint))
+    signature = account.key.sign_msg_hash(_statement(site, fingerprint))
     return Admission(account=account.address, proof=signature.to_bytes().hex())
 
 

@@ -12,15 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eth_account.signers.local import LocalAccount
-from eth_keys.datatypes import PrivateKey
 from eth_typing import Address, ChecksumAddress
 from eth_utils.address import to_checksum_address
 from eth_utils.exceptions import ValidationError
 
 from services.common.errors import ChainUnavailableError, ConfigError, ForbiddenError
 from services.common.tls import Identity
-from services.sn.adapters.account import account_of
+from services.sn.adapters.account import SwarmAccount, account_of
 from services.sn.adapters.evm_chain import SwarmChain, create, install, load
 from services.sn.adapters.evm_decisions import Decisions
 from services.sn.adapters.evm_node import EvmNode
@@ -43,7 +41,7 @@ class EmbeddedChain:
     """One SN's chain. Use :meth:`open`."""
 
     def __init__(
-        self, store: Store, thread: ChainThread, account: LocalAccount, node: EvmNode | None
+        self, store: Store, thread: ChainThread, account: SwarmAccount, node: EvmNode | None
     ) -> None:
         self.account = account
         """This SN's signing key."""
@@ -114,7 +112,7 @@ class EmbeddedChain:
         try:
             self._p2p = P2P(
                 identity=identity,
-                key=PrivateKey(bytes(account.key)),
+                key=account.key,
                 sock=p2p_sock,
                 join=join,
                 announce=announce,
@@ -128,7 +126,7 @@ class EmbeddedChain:
         return self
 
     async def _begin(self, chain: SwarmChain) -> None:
-        key = PrivateKey(bytes(self.account.key))
+        key = self.account.key
         decisions = await self._thread(Decisions, chain, key)
         self.genesis = f"0x{(await self._thread(lambda: chain.genesis_hash)).hex()}"
         final = decisions.final
@@ -262,7 +260,7 @@ def _frugal(method: str, params: Sequence[Any]) -> Sequence[Any]:
 
 def _load(
     folder: Path, sentinel: bool, joins: bool
-) -> tuple[Store, SwarmChain | None, LocalAccount]:
+) -> tuple[Store, SwarmChain | None, SwarmAccount]:
     store = Store.open(folder)
     try:
         chain = load(store)
@@ -270,7 +268,7 @@ def _load(
             _require_source(folder, sentinel or joins)
         account = account_of(folder / KEY, may_make=chain is None)
         if chain is None and sentinel:
-            signer = Address(PrivateKey(bytes(account.key)).public_key.to_canonical_address())
+            signer = Address(account.key.public_key.to_canonical_address())
             chain = create(store, signer)
     except BaseException:
         store.close()

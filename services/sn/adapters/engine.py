@@ -8,8 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from eth_account.signers.local import LocalAccount
-
+from services.sn.adapters.account import SwarmAccount
 from services.sn.adapters.p2p import Peer
 from services.sn.adapters.site import Site
 
@@ -35,7 +34,7 @@ class Engine(Protocol):
         ...
 
     @property
-    def account(self) -> LocalAccount:
+    def account(self) -> SwarmAccount:
         """This SN's signing key."""
         ...
 

@@ -14,6 +14,8 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
+from eth_utils.crypto import keccak
+
 from services.common.errors import ChainUnavailableError
 from services.sn.adapters.engine import Engine
 from services.sn.adapters.requests import RpcError, ask
@@ -186,17 +188,10 @@ class Outbox:
 
     def signed(self, to: str | None, data: bytes, nonce: int) -> tuple[Sent, str]:
         """A transaction and its bytes as ``0x`` hex."""
-        fields: dict[str, Any] = {
-            "nonce": nonce, "gas": self._gas, "gasPrice": 0, "value": 0, "data": data,
-            "chainId": self._engine.chain_id,
-        }  # fmt: skip
-        if to is not None:
-            fields["to"] = to
-        signed = self._engine.account.sign_transaction(fields)
-        return (
-            Sent(signed.hash.hex().removeprefix("0x"), to, data, nonce),
-            f"0x{bytes(signed.raw_transaction).hex()}",
+        raw = self._engine.account.signed(
+            chain_id=self._engine.chain_id, nonce=nonce, gas=self._gas, to=to, data=data
         )
+        return Sent(keccak(raw).hex(), to, data, nonce), f"0x{raw.hex()}"
 
     async def _is_known(self, sent: Sent) -> bool:
         return await self._request("eth_getTransactionByHash", f"0x{sent.hash}") is not None

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from eth_account import Account
+
 from services.common.ids import NodeKind
 from services.sn.adapters.embedded_chain import EmbeddedChain
 from tests.pki import Pki
@@ -54,7 +56,11 @@ class Sn:
             "chainId": self.chain.chain_id,
             "to": to if to is not None else "",
         }
-        return bytes(self.chain.account.sign_transaction(fields | changes).raw_transaction)
+        return bytes(
+            Account.sign_transaction(
+                fields | changes, self.chain.account.key.to_bytes()
+            ).raw_transaction
+        )
 
     async def call(self, method, *params):
         answer = await self.chain.provider.make_request(method, list(params))

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from eth_account import Account
 from web3 import AsyncWeb3
 from web3.middleware import ExtraDataToPOAMiddleware
 from web3.providers.async_base import AsyncBaseProvider
@@ -141,7 +142,7 @@ async def test_a_dynamic_fee_transaction_is_taken_when_it_offers_nothing(sn):
         "to": "0x" + "11" * 20,
         "chainId": sn.chain.chain_id,
     }
-    raw = bytes(sn.chain.account.sign_transaction(fields).raw_transaction)
+    raw = bytes(Account.sign_transaction(fields, sn.chain.account.key.to_bytes()).raw_transaction)
     receipt = await sn.receipt(await sn.call("eth_sendRawTransaction", "0x" + raw.hex()))
     assert (receipt["status"], receipt["type"]) == ("0x1", "0x2")
     seen = await sn.call("eth_getTransactionByHash", receipt["transactionHash"])

@@ -2,14 +2,15 @@
 
 import asyncio
 import json
+import secrets
 
 import pytest
-from eth_account import Account
 
 from services.common import sn_api as api
 from services.common.errors import ConfigError
 from services.common.ids import NodeKind
 from services.sn.adapters import abi
+from services.sn.adapters.account import SwarmAccount
 from services.sn.adapters.admission import prove
 from services.sn.adapters.site import Site
 from tests.component.sn.conftest import only_anvil
@@ -24,7 +25,7 @@ async def test_another_sn_proves_its_account_and_may_write(swarm):
     sn = await swarm.sn()
     network = json.loads(await fetch(swarm, sn, "/v1/network", role=NodeKind.SN))
     assert network["p2p"] == []
-    site, account = Site(**network["site"]), Account.create()
+    site, account = Site(**network["site"]), SwarmAccount(secrets.token_bytes(32))
     shown = prove(account, site, swarm.pki.identity(NodeKind.SN).certificate.fingerprint)
     body = shown.model_dump()
     for _ in range(2):
@@ -47,7 +48,7 @@ async def test_a_proof_is_good_for_one_account_one_certificate_and_one_swarm(swa
     sn = await swarm.sn()
     site = Site(**json.loads(await fetch(swarm, sn, "/v1/network", role=NodeKind.SN))["site"])
     mine = swarm.pki.identity(NodeKind.SN).certificate.fingerprint
-    account, other = Account.create(), Account.create()
+    account, other = SwarmAccount(secrets.token_bytes(32)), SwarmAccount(secrets.token_bytes(32))
     stolen = prove(account, site, "ab" * 32)
     wrong = [
         stolen,
@@ -68,7 +69,7 @@ async def test_a_proof_is_good_for_one_account_one_certificate_and_one_swarm(swa
 async def test_on_a_chain_of_its_own_nobody_is_let_write_by_the_api(swarm):
     sn = await swarm.sn()
     assert '"site":null' in await fetch(swarm, sn, "/v1/network", role=NodeKind.SN)
-    body = {"account": Account.create().address, "proof": "00" * 65}
+    body = {"account": SwarmAccount(secrets.token_bytes(32)).address, "proof": "00" * 65}
     text = await fetch(swarm, sn, WRITERS, 404, role=NodeKind.SN, json=body)
     assert "on their links" in text
 
@@ -106,7 +107,7 @@ async def test_all_sns_of_a_swarm_must_be_set_alike(swarm):
 @only_anvil
 async def test_sns_with_one_key_are_two_nodes(swarm, tmp_path):
     key = tmp_path / "shared.key"
-    key.write_text(Account.create().key.hex())
+    key.write_text(secrets.token_hex(32))
     key.chmod(0o600)
     first = await swarm.sn("1", sn_eth_key_file=key)
     second = await swarm.sn("2", **joining(first), sn_eth_key_file=key)

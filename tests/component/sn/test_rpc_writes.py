@@ -5,10 +5,10 @@ import logging
 
 import pytest
 import rlp
-from eth_account import Account
 
 from services.common.errors import ChainUnavailableError, ConfigError
 from services.common.ids import DEFAULT_CONTRACT
+from services.sn.adapters.account import SwarmAccount
 from services.sn.adapters.outbox import Outbox
 from services.sn.adapters.rpc_provider import SEND
 from services.sn.adapters.trainings import Trainings
@@ -202,7 +202,7 @@ def test_each_process_makes_its_own_transactions(monkeypatch):
 
     class Engine:
         chain_id = 5
-        account = Account.create()
+        account = SwarmAccount(b"\1" * 32)
 
     first, second = (Outbox(Engine()).signed(None, b"x", 0)[0] for _ in range(2))
     assert first.hash != second.hash
