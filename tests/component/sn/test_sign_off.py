@@ -48,6 +48,9 @@ async def test_the_others_know_at_once_and_again_after_its_restart(swarm, caplog
     assert gone.left
     assert sns[1].endpoint not in (await here.client.alive(here.uid)).sns
     assert "without having signed off" not in caplog.text
+    async with asyncio.timeout(PATIENCE):
+        while f"SN {gone.container} {gone.uid} signed off: it was told to stop" not in caplog.text:
+            await asyncio.sleep(0.05)
 
     again = await swarm.sn("2", pace=CALM, **joining(sns[0]))
     back = await until_sn(here.client, again.endpoint, lambda n: n.alive)
