@@ -129,6 +129,20 @@ class Credentials:
             raise ForbiddenError(f"{other.common_name} claims an account that is not its own")
 
 
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another SN that this one is linked to."""
+
+    name: str
+    """Common name of its certificate."""
+    fingerprint: str
+    """Of its certificate, 64 hex digits."""
+    address: str
+    """Its account, ``0x`` hex."""
+    endpoint: str
+    """``host:port`` that it listens on, empty where it does not."""
+
+
 async def receive_hello(connection: Connection) -> Hello:
     """The other side's HELLO.
 
@@ -221,14 +235,14 @@ class Link:
 
 async def end_untrusted(
     identity: Identity, links: Mapping[bytes, Link], renewed: Callable[[], None],
-    spawn: Callable[[Coroutine[Any, Any, None]], None],
+    spawn: Callable[[Coroutine[Any, Any, object]], None],
 ) -> None:  # fmt: skip
     """End links to SNs whose certificate ended, or whose CA is not trusted any more; for ever.
 
     Args:
         identity: ours.
         links: the present ones.
-        renewed: called when ours is another.
+        renewed: called when ours is another, before links end because of it.
         spawn: lets links be closed, which takes a moment.
     """
     seen = 0
@@ -237,6 +251,7 @@ async def end_untrusted(
         if identity.generation != seen:
             seen = identity.generation
             renewed()
+            await asyncio.sleep(2 * CHECK_S)  # the other SNs do the same, not at the same moment
         for link in list(links.values()):
             if (why := link.objection(identity)) is not None:
                 log.warning("link to %s ends: %s", link, why)
