@@ -28,7 +28,9 @@ from services.sn.adapters.evm_votes import Vote, encode_votes
 from services.sn.adapters.p2p_exchange import Exchange, block_message
 from services.sn.adapters.p2p_holders import Holders
 from services.sn.adapters.p2p_link import (
+    DUPLICATE,
     FRAMES,
+    HANDOVER_S,
     REFUSED,
     Credentials,
     Link,
@@ -59,8 +61,6 @@ MAX_NAMED = 16
 """How many such endpoints are dialled at the same time."""
 MAX_ACCEPTED = 2 * MAX_PEERS
 """Connections from others, links or on the way to be one."""
-DUPLICATE = 4001
-"""Close code."""
 
 
 class P2P:
@@ -353,7 +353,7 @@ class P2P:
             preferred = link.dialled == (self._me < link.address)
             if old.dialled != link.dialled and not preferred:
                 return False
-            self._spawn(old.connection.close(DUPLICATE, "linked anew"))
+            self._spawn(old.retire(HANDOVER_S if old.dialled == link.dialled else 0.0))
         self._links[link.address] = link
         self._complaints.pop(link.endpoint, None)
         if link.endpoint:

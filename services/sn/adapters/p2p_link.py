@@ -41,8 +41,10 @@ CHECK_S = 5.0
 ONE_BY_ONE_S = 1.0
 """Seconds until the next such link is ended: the one before is back by then, where its SN has been
 renewed, so that an SN that removes a CA does not lose the majority."""
-REFUSED = 4003
-"""Close code."""
+REFUSED, DUPLICATE = 4003, 4001
+"""Close codes."""
+HANDOVER_S = 1.0
+"""Seconds that a link stays open once another took its place: the other SN has to see that, too."""
 CUT_S = 2.0
 """Seconds that such a link has to take a farewell."""
 
@@ -195,6 +197,11 @@ class Link:
 
     def __str__(self) -> str:
         return f"{self.certificate.common_name} (0x{self.address.hex()[:8]})"
+
+    async def retire(self, after_s: float) -> None:
+        """Close it; another took its place."""
+        await asyncio.sleep(after_s)
+        await self.connection.close(DUPLICATE, "linked anew")
 
     def objection(self, identity: Identity) -> str | None:
         """Why the other SN's certificate is not trusted any more."""
