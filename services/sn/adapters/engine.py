@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from eth_account.signers.local import LocalAccount
 
-from services.sn.adapters.p2p import Peer
+from services.sn.adapters.p2p_link import Peer
 from services.sn.adapters.site import Site
 
 
