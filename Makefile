@@ -4,7 +4,7 @@
 #                            digits-hf, digits-sklearn, merge-methods, nature
 # SNS=3                      how many SNs it has (default 1); 3 survive the loss of any one
 # FLOW=swop                  lets SWOPs start the SL/ML pairs, as the example's SWCI script tells them
-# RUN_DIR=path               where the demo leaves its results (default runs/<time>-<example>; up-swop: runs/compose-swop)
+# RUN_DIR=path               where the demo leaves its results (default runs/<time>-<example>; up-swop: runs/compose-swop; up: runs/compose)
 # WHEELS=path                folder of wheels for `make images`, e.g. a CPU build of torch
 # PYTHON=python3.12          which Python makes .venv (default python3.11 where it works)
 # PIP_EXTRA_INDEX_URL, ...   pip's own variables work, e.g. to choose a CPU-only build of torch
@@ -22,7 +22,16 @@ PROTOC := .cache/protoc/bin/python
 SWOP_DIR := $(abspath $(or $(RUN_DIR),runs/compose-swop))
 SWOP_FLOW := SWARM_RUN_DIR=$(SWOP_DIR) SWARM_UID=$$(id -u) SWARM_GID=$$(id -g) docker compose -f compose/compose.swop.yaml
 
-.PHONY: help setup demo images up-swop down-swop test test-containers matrix check lint types imports generated fmt contracts proto freeze clean
+
+# compose.yaml runs as you; what differs between examples stands here
+UP_DIR := $(abspath $(or $(RUN_DIR),runs/compose))
+UP_digits := ML_ARGUMENTS="--organisations 4"
+UP_digits-keras := ML_ARGUMENTS= ML_IMAGE=ml-keras
+UP_breast-cancer := ML_ARGUMENTS= SWARM_PAIRS=3 SWARM_FOURTH=0 MIN_PEERS=$(or $(MIN_PEERS),2)
+UP := SWARM_RUN_DIR=$(UP_DIR) SWARM_UID=$$(id -u) SWARM_GID=$$(id -g) EXAMPLE=$(EXAMPLE) $(UP_$(EXAMPLE)) docker compose -f compose/compose.yaml \
+    $(if $(SWARM_LICENSE_PORT)$(SWARM_SWCI_PORT),-f compose/compose.ports.yaml)
+
+.PHONY: help setup demo images up down compose-demo up-swop down-swop test test-containers matrix check lint types imports generated fmt contracts proto freeze clean
 
 help:            ## list targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -51,6 +60,30 @@ demo: setup      ## train a swarm of real processes on real data; EXAMPLE=digits
 
 images: setup    ## build the container images (docs/images.md); WHEELS=folder
 	$(PY) -m compose.images $(if $(WHEELS),--wheels $(WHEELS))
+
+compose-demo:    ## the swarm in containers until its result is known, after `make images`; EXAMPLE=digits-keras, breast-cancer
+	@mkdir -p $(UP_DIR)
+	@code=0; $(UP) up --exit-code-from result || code=$$?; \
+	if [ $$code -ne 0 ]; then mkdir -p $(UP_DIR)/logs; for each in $$($(UP) ps --all --quiet); do \
+	    set -- $$(docker inspect -f '{{index .Config.Labels "com.docker.compose.service"}} {{.State.ExitCode}}' $$each); \
+	    docker logs $$each >$(UP_DIR)/logs/$$1.log 2>&1; \
+	    if [ $$2 -ne 0 ]; then echo "--- $$1: exit code $$2. The end of $(UP_DIR)/logs/$$1.log:"; tail -n 12 $(UP_DIR)/logs/$$1.log; fi; \
+	done; fi; \
+	$(UP) down --volumes >/dev/null 2>&1 || echo "compose-demo: make down again, something is left"; \
+	echo "compose-demo: results are in $(UP_DIR)/results, exit code $$code"; exit $$code
+
+up:              ## start the same in the background; SWARM_LICENSE_PORT=5814 SWARM_SWCI_PORT=30306 publish ports
+	@mkdir -p $(UP_DIR)
+	@$(UP) up --detach --wait
+	@echo "The swarm runs; its results will be in $(UP_DIR)/results"
+	@echo "  how it goes:     docker compose -f compose/compose.yaml logs --follow result      (also license, sn-1, sl-1, ml-1, ...)"
+	@echo "  who runs:        docker compose -f compose/compose.yaml ps --all"
+	@echo "  operators:       docker compose -f compose/compose.yaml exec -e SWCI_MODE=CLI swci python3 -m services.swci"
+	@echo "  the end:         docker wait $(or $(COMPOSE_PROJECT_NAME),swarm)-result      prints 0 if all went well"
+	@echo "  remove it all:   make down"
+
+down:            ## remove the containers, volumes and network of `make up`; RUN_DIR stays
+	@$(UP) down --volumes --remove-orphans
 
 up-swop:         ## the SWCI and SWOP flow in containers, after `make images`; SNS=3, RUN_DIR=path
 	@mkdir -p $(SWOP_DIR)

@@ -6,8 +6,10 @@ certificates, it says what it is for, and it is valid for longer than 30 days.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 
@@ -105,13 +107,16 @@ class Authority:
             raise ConfigError(f"{key} is not the key of {cert}")
         return cls(Issued(private, certificate))
 
-    def issue(self, name: str, not_before: datetime, not_after: datetime) -> Issued:
+    def issue(
+        self, name: str, not_before: datetime, not_after: datetime, hosts: Sequence[str] = ()
+    ) -> Issued:
         """Make a key and a certificate that is good as server and as client.
 
         Args:
             name: its CN and DNS name, e.g. ``SN-1``; the part before ``-`` is the role.
             not_before: when it begins to be valid.
             not_after: when it ends.
+            hosts: names and addresses of the host that stand in it, too.
         """
         key = _new_key(isinstance(self.issued.key, rsa.RSAPrivateKey))
         signer = self.issued.certificate
@@ -125,7 +130,10 @@ class Authority:
                 ),
                 critical=False,
             )
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+            .add_extension(
+                x509.SubjectAlternativeName([x509.DNSName(name), *map(general_name, hosts)]),
+                critical=False,
+            )
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self.issued.key.public_key()),
@@ -134,6 +142,22 @@ class Authority:
             .sign(self.issued.key, hashes.SHA256())
         )
         return Issued(key, certificate)
+
+
+def general_name(text: str) -> x509.GeneralName:
+    """A host's address or name, as it stands in certificates.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    try:
+        return x509.IPAddress(ip_address(text))
+    except ValueError:
+        pass
+    try:
+        return x509.DNSName(text)
+    except ValueError as exc:
+        raise ConfigError(f"{text!r} is neither an address nor a name in ASCII") from exc
 
 
 def _new_key(use_rsa: bool) -> PrivateKey:

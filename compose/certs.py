@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from compose.authority import BACKDATED, Authority, Issued
+from compose.authority import BACKDATED, Authority, Issued, general_name
 from compose.certs_check import check_folder
 from services.common.errors import ConfigError
 from services.common.ids import NodeKind
@@ -35,6 +35,7 @@ def make_certificates(
     days: int = 365,
     use_rsa: bool = False,
     force: bool = False,
+    names: Sequence[str] = (),
 ) -> list[Path]:
     """Make the certificates of some hosts; return the files written.
 
@@ -47,6 +48,7 @@ def make_certificates(
         days: how long the nodes' certificates are valid.
         use_rsa: RSA 2048 instead of EC P-256.
         force: replace nodes' certificates that exist.
+        names: names and addresses of the host, to stand in the nodes' certificates, too.
 
     Raises:
         ConfigError: a node kind or number is wrong, a file exists already (nothing is written
@@ -54,6 +56,8 @@ def make_certificates(
     """
     hosts = list(hosts)
     _check_arguments(hosts, nodes, days)
+    for name in names:
+        general_name(name)
     targets = [_pair(folder, node, host) for host in hosts for node in nodes]
     present = [path for pair in targets for path in pair if path.exists()]
     if present and not force:
@@ -70,7 +74,7 @@ def make_certificates(
             written.extend(made)
             for node in nodes:
                 pair = _pair(folder, node, host)
-                _issue(authority, f"{node.upper()}-{host}", now, days).write(*pair)
+                _issue(authority, f"{node.upper()}-{host}", now, days, names).write(*pair)
                 written.extend(pair)
     except OSError as exc:
         raise ConfigError(f"cannot write certificates to {folder}: {exc}") from exc
@@ -111,9 +115,11 @@ def _authority(
     return authority, [key, cert]
 
 
-def _issue(authority: Authority, name: str, now: datetime, days: int) -> Issued:
+def _issue(
+    authority: Authority, name: str, now: datetime, days: int, hosts: Sequence[str]
+) -> Issued:
     end = min(now + timedelta(days=days), authority.issued.certificate.not_valid_after_utc)
-    return authority.issue(name, now - BACKDATED, end)
+    return authority.issue(name, now - BACKDATED, end, hosts)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -126,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.out,
             hosts=range(1, options.hosts + 1) if options.index is None else [options.index],
             nodes=options.nodes.lower().split(","), days=options.days,
-            use_rsa=options.rsa, force=options.force,
+            use_rsa=options.rsa, force=options.force, names=options.host,
         )  # fmt: skip
     except ConfigError as exc:
         print(f"error: {exc}", file=sys.stderr)
@@ -156,6 +162,10 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--index", type=int, help="for this host index only")
     parser.add_argument("--nodes", default=",".join(NODES), help=f"default {','.join(NODES)}")
     parser.add_argument("--days", type=int, default=365, help="validity (default 365)")
+    parser.add_argument(
+        "--host", action="append", default=[], metavar="NAME",
+        help="a name or address of the host, to stand in the nodes' certificates, too",
+    )  # fmt: skip
     parser.add_argument("--rsa", action="store_true", help="RSA 2048 keys instead of EC P-256")
     parser.add_argument("--force", action="store_true", help="replace nodes' certificates")
     return parser

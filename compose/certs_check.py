@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from services.common.errors import ConfigError
+from services.common.identity_files import read_material, trusting
 from services.common.ids import NodeKind
 from services.common.settings import NodeSettings
 from services.common.tls import Identity, expiry_notice, load_identity, read_certificate
@@ -75,7 +76,7 @@ def check_node(folder: Path, name: str, role: NodeKind) -> None:
         ConfigError: it cannot; the message says why.
     """
     identity = load(folder, name, role)
-    problems = _handshake_problems(identity)
+    problems = handshake_problems(identity)
     if problems:
         raise ConfigError(f"{identity.cert}: {'; '.join(problems)}")
 
@@ -162,9 +163,9 @@ def _check_leaf(path: Path, leaf: x509.Certificate, files: _Files, now: datetime
     elif not files.cas:
         problems.append("no CA certificate in this folder, so that nobody can check it")
     else:
-        identity = Identity(key, path, tuple(files.cas), peer)
+        identity = Identity(read_material(key, path, trusting(files.cas)))
         if not problems:
-            problems.extend(_handshake_problems(identity))
+            problems.extend(handshake_problems(identity))
         warnings.extend(filter(None, [expiry_notice(identity, now)]) if not problems else [])
     summary = f"role {peer.role or 'none'}, CN {peer.common_name}, until {peer.not_after:%Y-%m-%d}"
     return Finding(path, summary, tuple(problems), tuple(warnings))
@@ -207,8 +208,8 @@ def _usage_problems(leaf: x509.Certificate) -> list[str]:
     return problems
 
 
-def _handshake_problems(identity: Identity) -> list[str]:
-    """Let the certificate be both ends of a TLS connection in memory."""
+def handshake_problems(identity: Identity) -> list[str]:
+    """What TLS says when the certificate is both ends of a connection, in memory."""
     try:
         to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
         server = identity.server_context().wrap_bio(to_server, to_client, server_side=True)

@@ -9,13 +9,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificate
 
 from compose.authority import BACKDATED, Authority
 from services.common.ids import NodeKind
 from services.common.settings import NodeSettings
-from services.common.tls import Identity, load_identity, read_certificate
+from services.common.tls import Identity, load_identity
 
 
 def _authority(name: str) -> Authority:
@@ -80,9 +80,9 @@ class Pki:
         )  # fmt: skip
         key, cert = Path(files["SWARM_ID_KEY"]), Path(files["SWARM_ID_CERT"])
         good = self.identity(NodeKind.SL, "pki")
-        pem = cert.read_bytes()
-        der = load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
-        return replace(good, key=key, cert=cert, certificate=read_certificate(der))
+        leaf = load_pem_x509_certificate(cert.read_bytes())
+        private = load_pem_private_key(key.read_bytes(), None)
+        return Identity(replace(good.material, where=str(cert), key=private, chain=(leaf,)))
 
     def bad_files(
         self,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from compose.images import archive
 from compose.images.build import Builder
-from compose.images.catalogue import IMAGES, PREFIX, TAG, check, full_name
+from compose.images.catalogue import BY_DEFAULT, IMAGES, PREFIX, TAG, check, full_name
 from compose.images.engine import require
 from services.common.errors import SwarmError
 
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             require(buildx=False)
             print("\n".join(archive.load(given.load)))
             return 0
-        names = given.image or list(IMAGES)
+        names = given.image or BY_DEFAULT
         check(names)
         if given.save is not None:
             require(buildx=False)
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="compose.images", description=__doc__, epilog=EPILOG)
     parser.add_argument(
-        "image", nargs="*", metavar="IMAGE", help=f"of {', '.join(IMAGES)}; default: all"
+        "image", nargs="*", metavar="IMAGE", help=f"of {', '.join(IMAGES)}; default: all but proxy"
     )
     parser.add_argument(
         "--tag", default=os.environ.get("SWARM_TAG") or TAG, help="$SWARM_TAG, else the version"

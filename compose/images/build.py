@@ -70,8 +70,10 @@ class Builder:
         }
         secrets = {name: path for name, path in found.items() if path and Path(path).is_file()}
         revision = run(["git", "rev-parse", "HEAD"]).stdout.strip()
+        created = run(["git", "log", "-1", "--format=%cI"]).stdout.strip()
         wheels = "scratch" if self._wheels is None else _as_image(self._wheels)
-        return Surroundings(self._base_image, wheels, secrets, revision, digest(REPOSITORY))
+        sources, mirror = digest(REPOSITORY), os.environ.get("DEBIAN_MIRROR", "")
+        return Surroundings(self._base_image, wheels, secrets, revision, created, sources, mirror)
 
 
 def _as_image(folder: Path) -> str:

@@ -21,22 +21,60 @@ class Image:
     dockerfile: str
     """Path in the repository."""
     title: str
+    description: str
     service: bool = True
     """Whether it is built on :data:`BASE`."""
+    packages: str = ""
+    """What an ML environment installs beside our client."""
+    asked_for: bool = False
+    """Whether it is built only when it is named: it needs Debian packages, which not all have."""
 
+
+ML = "compose/images/ml/Dockerfile"
 
 IMAGES: Mapping[str, Image] = {
-    BASE: Image("compose/images/base/Dockerfile", "Base of the services", service=False),
-    "license": Image("services/license/Dockerfile", "License server"),
-    "sn": Image("services/sn/Dockerfile", "Swarm Network node"),
-    "sl": Image("services/sl/Dockerfile", "Swarm Learning node"),
-    "swop": Image("services/swop/Dockerfile", "SWOP, runs tasks on a host"),
-    "swci": Image("services/swci/Dockerfile", "SWCI, the operators' shell"),
-    "tools": Image("compose/images/tools/Dockerfile", "Certificates, flows, socket proxy"),
-    "ml-pytorch": Image("compose/images/ml-pytorch/Dockerfile", "PyTorch and client", False),
-    "ml-keras": Image("compose/images/ml-keras/Dockerfile", "Keras and client", False),
-}
+    BASE: Image(
+        "compose/images/base/Dockerfile", "Base of the services",
+        "What all services share", service=False,
+    ),
+    "license": Image(
+        "services/license/Dockerfile", "License server", "Hands out leases of licences",
+    ),
+    "sn": Image(
+        "services/sn/Dockerfile", "Swarm Network node",
+        "Keeps the metadata of trainings on an Ethereum chain that it shares with other SNs",
+    ),
+    "sl": Image(
+        "services/sl/Dockerfile", "Swarm Learning node",
+        "Trains together with others: exchanges an ML program's parameters",
+    ),
+    "swop": Image(
+        "services/swop/Dockerfile", "SWOP, runs tasks on a host",
+        "Builds images and starts SL and ML containers as the operators' tasks say",
+    ),
+    "swci": Image(
+        "services/swci/Dockerfile", "SWCI, the operators' shell",
+        "Shell and REST API for contracts, tasks and nodes",
+    ),
+    "tools": Image(
+        "compose/images/tools/Dockerfile", "Certificates, flows, socket proxy",
+        "What compositions need beside the nodes",
+    ),
+    "ml-pytorch": Image(
+        ML, "PyTorch and client", "An environment for ML programs, a model for your own",
+        service=False, packages="torch torchmetrics",
+    ),
+    "ml-keras": Image(
+        ML, "Keras and client", "An environment for ML programs, a model for your own",
+        service=False, packages="tensorflow-cpu",
+    ),
+    "proxy": Image(
+        "compose/images/proxy/Dockerfile", "Passes TLS on by name",
+        "Reverse proxy in front of an organisation's nodes", service=False, asked_for=True,
+    ),
+}  # fmt: skip
 """In the order in which they are built."""
+BY_DEFAULT = [name for name, image in IMAGES.items() if not image.asked_for]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +87,12 @@ class Surroundings:
     secrets: Mapping[str, str]
     """Files by the name of the secret; never in the image."""
     revision: str = ""
+    created: str = ""
+    """When that revision was made; the same sources make the same labels."""
     sources: str = ""
     """Their digest."""
+    mirror: str = ""
+    """URL of a Debian mirror, for base images that name none."""
 
 
 def check(names: Collection[str]) -> None:
@@ -77,11 +119,17 @@ def command(name: str, prefix: str, tag: str, around: Surroundings) -> list[str]
         arguments["SWARM_BASE"] = full_name(BASE, prefix, tag)
     else:
         arguments["BASE_IMAGE"] = around.base_image
+    if image.packages:
+        arguments["PACKAGES"] = image.packages
+    if image.asked_for and around.mirror:
+        arguments["DEBIAN_MIRROR"] = around.mirror
     labels = {
         "title": f"Swarm Learning: {image.title}",
+        "description": image.description,
         "version": VERSION,
         "licenses": "Apache-2.0",
         "revision": around.revision,
+        "created": around.created,
     }
     words = ["docker", "buildx", "build", "--load", "--file", image.dockerfile]
     words += ["--tag", full_name(name, prefix, tag)]

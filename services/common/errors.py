@@ -7,7 +7,7 @@
     │   ├── BusyError                       503    too much at once
     │   ├── PeerUnavailableError
     │   ├── SnUnavailableError
-    │   └── LicenseUnavailableError
+    │   └── LicenseUnavailableError   1           HPE's exit code
     ├── ProtocolError                   4   409    a party broke the rules; retrying will not help
     │   ├── ForbiddenError                  403    the certificate does not allow this
     │   ├── DigestMismatchError
@@ -85,8 +85,9 @@ class SnUnavailableError(RemoteError):
 
 
 class LicenseUnavailableError(RemoteError):
-    """No license server answers."""
+    """No license server answers (HPE's error 6002, with HPE's exit code)."""
 
+    exit_code = 1
     code = "license-unavailable"
 
 

@@ -6,11 +6,16 @@ The part before the brackets is HPE's (users grep it); the brackets appear once 
 """
 
 import logging
+import logging.handlers
 import re
 import sys
 from contextvars import ContextVar
+from pathlib import Path
 
 FORMAT = "%(asctime)s : %(name)s : %(levelname)s : %(bound)s%(message)s"
+
+FILES, FILE_BYTES = 3, 10_000_000
+"""Of a copy of the log on disk."""
 
 _bound: ContextVar[dict[str, str]] = ContextVar("swarm_log_fields", default={})  # noqa: B039 - never mutated
 
@@ -46,13 +51,38 @@ def bind(**fields: str) -> None:
     _bound.set({name: value for name, value in merged.items() if value})
 
 
-def configure(level: str = "INFO") -> None:
-    """Send log lines to stdout, where container tools look for them."""
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(_OneLine(FORMAT))
-    handler.addFilter(_BoundFields())
+def configure(level: str = "INFO", file: Path | None = None) -> None:
+    """Send log lines to stdout, where container tools look for them.
+
+    Args:
+        level: its name or number; INFO, and a line about it, where it is none.
+        file: gets a copy of each line, and no more than `FILES` times `FILE_BYTES`.
+    """
     root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level.upper())
+    root.handlers[:] = [_formatted(logging.StreamHandler(sys.stdout))]
+    problems = []
+    try:
+        root.setLevel(int(level) if level.isascii() and level.isdigit() else level.upper())
+    except ValueError:
+        root.setLevel("INFO")
+        problems.append(f"log level {level!r} is none of DEBUG, INFO, WARNING, ERROR: using INFO")
+    if file is not None:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            copy = logging.handlers.RotatingFileHandler(
+                file, maxBytes=FILE_BYTES, backupCount=FILES - 1, encoding="utf-8"
+            )
+        except OSError as exc:
+            problems.append(f"no copy of the log in LOGS_DIR: {file}: {exc.strerror}")
+        else:
+            root.addHandler(_formatted(copy))
+    for problem in problems:
+        logging.getLogger("swarm.process").warning(problem)
     for chatty in ("httpx", "httpcore", "uvicorn.access", "uvicorn.error", "websockets"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _formatted(handler: logging.Handler) -> logging.Handler:
+    handler.setFormatter(_OneLine(FORMAT))
+    handler.addFilter(_BoundFields())
+    return handler

@@ -31,6 +31,8 @@ class Presence:
         self._sn, self._uid, self._log, self._also, self._endures = sn, uid, log, also, endures
         self._registration = me
         self._heartbeat_s = 2.0
+        self._generation = sn.generation
+        """Of the certificate that the SN knows this node by."""
 
     async def register(self) -> None:
         """Tell the SN that this node is there.
@@ -39,8 +41,9 @@ class Presence:
             RemoteError: it does not answer.
             ProtocolError: it refuses.
         """
+        generation = self._sn.generation
         answer = await self._sn.register(self._uid, self._registration)
-        self._heartbeat_s = answer.heartbeat_s
+        self._generation, self._heartbeat_s = generation, answer.heartbeat_s
         self._log.info("registered as %s with the SN%s", self._uid, self._also)
 
     async def register_again(self) -> None:
@@ -55,6 +58,9 @@ class Presence:
         while True:
             await asyncio.sleep(self._heartbeat_s)
             try:
+                if self._sn.generation != self._generation:
+                    self._log.info("another certificate: registering again")
+                    await self.register_again()
                 await self._sn.alive(self._uid)
             except NotFoundError:
                 self._log.warning("the SN does not know this node any more: registering again")

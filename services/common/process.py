@@ -5,17 +5,23 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from services.common.errors import LicenseRefusedError, LicenseUnavailableError, SwarmError
 
-log = logging.getLogger("swarm.process")
-
 Main = Callable[[], Coroutine[Any, Any, None]]
 
+THREAD_SECONDS = 2.0
+"""What threads that do not return, such as a look-up of a name, may hold up an end in order."""
+LONGEST_ARGUMENTS = 200
+"""Characters of ignored arguments that the log shows."""
 
-def run(name: str, main: Main) -> None:
+log = logging.getLogger("swarm.process")
+
+
+def run(name: str, main: Main, logger: str = "swarm.process", ignored: Sequence[str] = ()) -> None:
     """Run ``main`` until it returns, fails, or the process gets SIGTERM or SIGINT; then exit.
 
     A first signal cancels ``main``, which closes what it opened; a second one ends the process at
@@ -25,25 +31,45 @@ def run(name: str, main: Main) -> None:
     Args:
         name: what to call the process in its last line, e.g. ``SL``.
         main: makes the coroutine to run.
+        logger: of the first and the last line; HPE's name for the component.
+        ignored: arguments that mean nothing to it.
     """
-    try:
-        code = asyncio.run(_supervise(name, main))
-    except SwarmError as exc:
-        code = _say_last(name, exc)
-    except BaseExceptionGroup as group:
-        error = _first_swarm_error(group)
-        if error is None:
-            raise
-        code = _say_last(name, error)
+    tell_ignored(name, logger, ignored)
+    with asyncio.Runner() as runner:
+        try:
+            code = runner.run(_supervise(name, main))
+        except SwarmError as exc:
+            code = _say_last(name, exc, logger)
+        except BaseExceptionGroup as group:
+            error = _first_swarm_error(group)
+            if error is None:
+                raise
+            code = _say_last(name, error, logger)
+        _end_soon(code)
     logging.shutdown()
     sys.exit(code)
 
 
-def _say_last(name: str, error: SwarmError) -> int:
+def tell_ignored(name: str, logger: str, arguments: Sequence[str]) -> None:
+    """Say in one line which arguments mean nothing; HPE's scripts append what they do not know."""
+    if arguments:
+        said = ascii(" ".join(arguments))[:LONGEST_ARGUMENTS]
+        logging.getLogger(logger).warning("%s ignores the arguments %s", name, said)
+
+
+def _end_soon(code: int) -> None:
+    """See to it that threads which do not return hold up the end no longer than they may."""
+    timer = threading.Timer(THREAD_SECONDS, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
+
+
+def _say_last(name: str, error: SwarmError, logger: str) -> int:
     """The last words of a process, without a traceback; its exit code."""
     # HPE's text, in lines
     documented = isinstance(error, LicenseUnavailableError | LicenseRefusedError)
-    log.error("Exiting %s. Reason: %s", name, error, extra={"lines": documented})
+    words = "Exiting %s. Reason: %s"
+    logging.getLogger(logger).error(words, name, error, extra={"lines": documented})
     return error.exit_code
 
 

@@ -2,6 +2,8 @@
 the scope, and an end to clients that are slow, talk too much or do not listen."""  # noqa: D205, D209
 
 import asyncio
+import logging
+from datetime import UTC, datetime
 from typing import cast
 
 from uvicorn import Config
@@ -9,7 +11,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from services.common.door import Limits, Place
-from services.common.tls import read_certificate
+from services.common.tls import Identity, present_of, read_certificate
+
+log = logging.getLogger("swarm.rest")
 
 
 class _RefusedError(Exception):
@@ -24,10 +28,17 @@ class TlsProtocol(HttpToolsProtocol):
         state: of uvicorn's server.
         place: the connection's.
         limits: of the server.
+        identity: ours; who is not trusted any more is cut off at its next request.
     """
 
-    def __init__(self, config: Config, state: ServerState, place: Place, limits: Limits) -> None:
+    def __init__(
+        self, config: Config, state: ServerState, place: Place, limits: Limits,
+        identity: Identity | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(config, state, {})
+        self._identity = identity
+        self._trusted = -1
+        """Generation of our identity that trusts the client, for sure until it expires."""
         self._place = place
         self._limits = limits
         self._head = 0
@@ -41,6 +52,8 @@ class TlsProtocol(HttpToolsProtocol):
         tls = transport.get_extra_info("ssl_object")
         der = tls.getpeercert(binary_form=True) if tls is not None else None
         self._peer = read_certificate(der) if der else None
+        if tls is not None and (present := present_of(tls)) is not None:
+            self._trusted = present.generation
         if self._place.take(self._peer.fingerprint if self._peer else ""):
             self._expect_request()
         else:
@@ -60,9 +73,27 @@ class TlsProtocol(HttpToolsProtocol):
         if self._request_timer is None and not self._is_busy():
             self._expect_request()
         self._arrived += len(data)
+        if not self._is_busy() and not self._is_trusted():
+            return
         super().data_received(data)
         if self._arrived > self._limits.head and self._head and not self.transport.is_closing():
             self._refuse("431 Request Header Fields Too Large", "request head too large")
+
+    def _is_trusted(self) -> bool:
+        """Whether a new handshake would succeed; if not, the client shall make one and hear why."""
+        peer, identity = self._peer, self._identity
+        if peer is None or identity is None:
+            return True
+        generation = identity.generation
+        if generation == self._trusted and datetime.now(UTC) < peer.not_after:
+            return True
+        why = identity.objection(self.transport.get_extra_info("ssl_object"))
+        self._trusted = generation
+        if why is None:
+            return True
+        log.warning("connection of %s cut: %s", peer.common_name, why)
+        self.transport.abort()
+        return False
 
     # --- called by the parser
 

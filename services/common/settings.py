@@ -7,7 +7,7 @@ that are ours say so. The environment is read in ``__main__`` only; everything e
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.common.errors import ConfigError
@@ -30,7 +30,9 @@ class NodeSettings(BaseSettings):
     swarm_id_cacert: Path | None = None
     """File of trusted CA certificates (PEM)."""
     swarm_id_capath: Path | None = None
-    """Folder of trusted CA certificates (``*.pem``, no hash links needed)."""
+    """Folder of trusted CA certificates (and CRLs); no hash links needed."""
+    swarm_spiffe_workload_api_socket_path: str = ""
+    """Socket of a SPIFFE Workload API, which then gives the identity instead of the four above."""
 
     this_node_ip: str = ""
     """Address of this host as others reach it; the host name where it is not set."""
@@ -42,6 +44,8 @@ class NodeSettings(BaseSettings):
     """Ours: the node's name in LIST NODES; where it is not set see ``common.container``."""
     swarm_log_level: str = "INFO"
     """Ours: DEBUG, INFO, WARNING or ERROR."""
+    logs_dir: Path | None = None
+    """Folder for a copy of the log, beside what goes to stdout; none where it is not set."""
 
     swarm_start_patience: float = Field(60.0, ge=0)
     """Ours: seconds to go on trying at start while the SN or the license server does not answer."""
@@ -56,6 +60,20 @@ class NodeSettings(BaseSettings):
     named), ``soft`` warns and goes on."""
     swarm_license_grace_hours: float = Field(72.0, ge=0)
     """Ours: how long a running node goes on (and says so) while no license server answers."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_blanks(cls, values: object) -> object:
+        """Files of variables bring along line ends of Windows and blanks; nobody means them."""
+        if not isinstance(values, dict):
+            return values
+        texts = {key: value.strip() for key, value in values.items() if isinstance(value, str)}
+        blank = {key for key, text in texts.items() if values[key] and not text}
+        return {key: v for key, v in (values | texts).items() if key not in blank}
+
+    def log_file(self, component: str) -> Path | None:
+        """Where to write a copy of the log; None: nowhere."""
+        return self.logs_dir / f"{component}.log" if self.logs_dir else None
 
 
 def load(settings: type[Loaded]) -> Loaded:

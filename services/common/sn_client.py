@@ -23,6 +23,7 @@ from services.common.errors import (
     RemoteError,
     SnUnavailableError,
 )
+from services.common.identity_pool import IdentityPool
 from services.common.ids import NodeId
 from services.common.tls import Identity, tls_refusal
 
@@ -46,6 +47,11 @@ ROUNDS_AT_ONCE = 200
 """Rounds that one request asks for; with 32 peers a megabyte or two."""
 RETRY_SECONDS = 1.0
 """Pause between two tries of the whole list of SNs."""
+NOTICES = 12
+"""Lines that say that we try again, spread over the patience (HPE: 12)."""
+
+RETRYING = "Failed to connect to the API server. Retrying %d of %d: %s"
+"""HPE's words, then why."""
 
 
 class SnClient:
@@ -66,15 +72,18 @@ class SnClient:
         """SNs that said so, and when, in seconds of the loop's clock."""
         self._under_way: dict[str, set[asyncio.Timeout]] = {}
         """By SN: the limits of the requests that wait for it."""
-        self._http = httpx.AsyncClient(
-            verify=identity.client_context(),
-            timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
-            trust_env=False,
-        )
+        self._answered = False
+        """Whether an SN ever did."""
+        self._pool = IdentityPool(identity, httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS))
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._http.aclose()
+        await self._pool.close()
+
+    @property
+    def generation(self) -> int:
+        """Of our identity: a node registers again once it has another."""
+        return self._pool.generation
 
     async def version(self) -> str:
         """Version of the SN's software."""
@@ -101,8 +110,15 @@ class SnClient:
     # --- contracts
 
     async def create_contract(self, name: str) -> None:
-        """Create a training contract."""
-        await self.ask("POST", "/v1/contracts", dict[str, Any], api.CreateContract(name=name))
+        """Create a training contract; one that came to be since we began counts as ours."""
+        there = name in {row.name for row in await self.contracts()}
+        try:
+            await self.ask("POST", "/v1/contracts", dict[str, Any], api.CreateContract(name=name))
+        except ProtocolError as exc:  # an SN made it, and its answer got lost?
+            if there or exc.code != "name-taken":
+                raise
+            if name not in {row.name for row in await self.contracts()}:
+                raise  # it is a taskrunner's name
 
     async def contracts(self) -> list[api.ContractSummary]:
         """All training contracts."""
@@ -152,10 +168,10 @@ class SnClient:
         return await self.ask("GET", f"{_path(contract)}/perf?{asked}", api.PerfPage)
 
     async def reset(self, contract: str, reason: str) -> api.ContractState:
-        """RESET CONTRACT."""
-        return await self.ask(
-            "POST", f"{_path(contract)}/reset?reason={quote(reason)}", api.ContractState
-        )
+        """RESET CONTRACT: the present generation, never one that begins while this is repeated."""
+        generation = (await self.state(contract)).view.generation
+        asked = f"reset?reason={quote(reason)}&generation={generation}"
+        return await self.ask("POST", f"{_path(contract)}/{asked}", api.ContractState)
 
     async def peer(
         self, contract: str, uid: NodeId, verb: str, body: BaseModel
@@ -210,21 +226,24 @@ class SnClient:
             SnUnavailableError: none answered.
         """
         loop = asyncio.get_running_loop()
-        give_up = loop.time() + self.patience
+        give_up, told = loop.time() + self.patience, 0
         while True:
             failures: dict[str, str] = {}
             while untried := [sn for sn in self.sns if sn not in failures]:
                 sn = untried[0]
                 answer = await self._send(sn, method, path, body, timeout)
                 if isinstance(answer, httpx.Response):
+                    self._answered = True
                     return sn, answer
                 failures[sn] = answer
-            if loop.time() >= give_up or all(map(_is_tls_refusal, failures.values())):
+            if loop.time() >= give_up or self._is_hopeless(failures):
                 raise SnUnavailableError(
                     f"no SN answers ({_listed(failures)}). Check that the SN is up, its address "
                     "and port, the firewall, and that its certificate is signed by a CA you trust"
                 )
-            log.warning("Failed to connect to the API server (%s). Retrying", _listed(failures))
+            if (due := due_notice(give_up - loop.time(), self.patience)) > told:
+                told = due
+                log.warning(RETRYING, due, NOTICES, _listed(failures))
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _send(
@@ -237,10 +256,9 @@ class SnClient:
             async with asyncio.timeout(None) as limit:
                 under_way.add(limit)
                 try:
-                    answer = await self._http.request(
-                        method, f"https://{sn}{path}", content=content,
-                        headers={"content-type": "application/json"} if content else {},
-                        timeout=httpx.Timeout(timeout, connect=CONNECT_SECONDS),
+                    answer = await self._pool.request(
+                        method, f"https://{sn}{path}", content,
+                        httpx.Timeout(timeout, connect=CONNECT_SECONDS),
                     )  # fmt: skip
                 finally:
                     under_way.discard(limit)
@@ -254,6 +272,13 @@ class SnClient:
             return f"{answer.status_code} {_detail(answer)[0]}"
         return answer
 
+    def _is_hopeless(self, failures: dict[str, str]) -> bool:
+        """Whether TLS refused one of the two certificates from the start.
+
+        Waiting does not mend that; in mid-life certificates and CAs are being renewed.
+        """
+        return not self._answered and all(map(_is_tls_refusal, failures.values()))
+
     def _leave(self, sn: str) -> None:
         """Put an SN behind the others, and break off what waits for it, unless there are none."""
         self.sns.remove(sn)
@@ -263,8 +288,13 @@ class SnClient:
                 limit.reschedule(asyncio.get_running_loop().time())
 
 
+def due_notice(left: float, patience: float) -> int:
+    """Which of the :data:`NOTICES` is due when so many seconds of the patience are left."""
+    return min(NOTICES, 1 + int((patience - left) * NOTICES / patience)) if patience else 0
+
+
 def _is_tls_refusal(failure: str) -> bool:
-    """Whether TLS itself refused one of the two certificates; waiting does not mend that."""
+    """Whether TLS itself refused one of the two certificates."""
     return "CERTIFICATE_VERIFY_FAILED" in failure or "_ALERT_" in failure
 
 

@@ -4,9 +4,10 @@ import asyncio
 import logging
 
 from services.common.clock import steady_time
+from services.common.identity_watch import kept_identity
 from services.common.ids import NodeKind
 from services.common.rest import listen, serving
-from services.common.tls import expiry_notice, load_identity
+from services.common.tls import Identity
 from services.license import pages
 from services.license.adapters.desk import Desk
 from services.license.adapters.store import StoreError, open_store
@@ -25,10 +26,11 @@ async def serve(settings: LicenseSettings) -> None:
     Raises:
         ConfigError: identity, port or data folder cannot be used.
     """
-    identity = load_identity(settings, NodeKind.LICENSE)
-    notice = expiry_notice(identity)
-    if notice:
-        log.warning(notice)
+    async with kept_identity(settings, NodeKind.LICENSE) as identity:
+        await _serve(settings, identity)
+
+
+async def _serve(settings: LicenseSettings, identity: Identity) -> None:
     sock = listen(settings.swarm_bind_ip, settings.license_port, "the license server")
     try:
         store = open_store(settings.license_data_dir)

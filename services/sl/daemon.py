@@ -9,13 +9,13 @@ import logging
 from contextlib import AsyncExitStack
 from uuid import uuid4
 
+from services.common.identity_watch import kept_identity
 from services.common.ids import NodeId, NodeKind
 from services.common.license_api import Feature
 from services.common.license_client import held_license
 from services.common.presence import VERSION
 from services.common.rest import listen
 from services.common.sn_client import SnClient
-from services.common.tls import expiry_notice, load_identity
 from services.sl.adapters.bridge import Bridge
 from services.sl.adapters.file_connection import Limits
 from services.sl.adapters.file_server import FileServer
@@ -37,13 +37,11 @@ async def serve(settings: SlSettings) -> None:
     Raises:
         SwarmError: it cannot start, or its training cannot go on.
     """
-    identity = load_identity(settings, NodeKind.SL)
-    request, response = settings.channels()
-    uid = NodeId(settings.swarm_node_uid or uuid4().hex)
-    methods = load_methods(settings.sl_merge_methods)
-    if notice := expiry_notice(identity):
-        log.warning(notice)
     async with AsyncExitStack() as stack:
+        identity = await stack.enter_async_context(kept_identity(settings, NodeKind.SL))
+        request, response = settings.channels()
+        uid = NodeId(settings.swarm_node_uid or uuid4().hex)
+        methods = load_methods(settings.sl_merge_methods)
         sock = listen(settings.swarm_bind_ip, settings.sl_fs_listen_port, "the SL file server")
         stack.callback(sock.close)
         patience = settings.swarm_start_patience

@@ -50,8 +50,8 @@ class SlSettings(NodeSettings):
     """Model files smaller than this many megabytes are packed for a transfer, where the link is so
     slow that it pays; 0: never."""
 
-    sl_log_level: str = "INFO"
-    """DEBUG, INFO, WARNING or ERROR."""
+    sl_log_level: str = ""
+    """DEBUG, INFO, WARNING or ERROR; SWARM_LOG_LEVEL where it is not set."""
     sl_make_me_admin: bool = True
     """False: never leads a round."""
     sl_leader_failure_base_timeout: int = Field(600, ge=1, le=86_400)
@@ -74,6 +74,10 @@ class SlSettings(NodeSettings):
     same either way (HPE: the median methods merge layer by layer)."""
     sl_merge_methods: str = ""
     """Ours: merge methods of your own, ``x-name=module:Class, ...`` (``docs/merging.md``)."""
+
+    def log_level(self) -> str:
+        """Of the log."""
+        return self.sl_log_level or self.swarm_log_level
 
     def sns(self) -> list[str]:
         """API endpoints of the SN to start with.

@@ -5,17 +5,21 @@ import hashlib
 import logging
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 
 from eth_utils.address import to_checksum_address
 
 from services.common.container import container_name
-from services.common.errors import NotFoundError
+from services.common.errors import ConfigError, NotFoundError
+from services.common.identity_watch import kept_identity, renewals
 from services.common.ids import NodeId, NodeKind
 from services.common.license_api import Feature
 from services.common.license_client import held_license
 from services.common.rest import listen, serving
-from services.common.tls import Identity, PeerCertificate, expiry_notice, load_identity
+from services.common.tls import Identity, PeerCertificate
 from services.sn import VERSION
 from services.sn.adapters import founding
 from services.sn.adapters.admission import Admission, proven
@@ -59,18 +63,19 @@ async def serve(settings: SnSettings, pace: Pace = Pace()) -> None:  # noqa: B00
         ProtocolError: one of them refuses us.
     """
     log.info("Setting up blockchain layer for the swarm node: START")
-    identity = load_identity(settings, NodeKind.SN)
-    notice = expiry_notice(identity)
-    if notice:
-        log.warning(notice)
-    with listen(settings.swarm_bind_ip, settings.sn_api_server_port, "the SN API") as api_sock:
-        async with open_engine(settings, identity) as engine:
-            uid = _uid(settings, engine)
-            async with held_license(
-                settings, identity, Feature.SN, uid, NodeKind.SN,
-                patience=settings.swarm_start_patience,
-            ):  # fmt: skip
-                await _Node(settings, identity, engine, uid, pace, api_sock).run()
+    async with AsyncExitStack() as stack:
+        identity = await stack.enter_async_context(kept_identity(settings, NodeKind.SN))
+        api_sock = stack.enter_context(
+            listen(settings.swarm_bind_ip, settings.sn_api_server_port, "the SN API")
+        )
+        engine = await stack.enter_async_context(open_engine(settings, identity))
+        uid = _uid(settings, engine)
+        license_ = held_license(
+            settings, identity, Feature.SN, uid, NodeKind.SN,
+            patience=settings.swarm_start_patience,
+        )  # fmt: skip
+        await stack.enter_async_context(license_)
+        await _Node(settings, identity, engine, uid, pace, api_sock).run()
 
 
 def _uid(settings: SnSettings, engine: SwarmEngine) -> NodeId:
@@ -131,12 +136,13 @@ class _Node:
                 chain.is_cut_off, account=chain.account, pace=self._pace,
             )  # fmt: skip
             group.create_task(membership.run())
+            group.create_task(self._follow_identity(membership))
             await self._registered(projection, membership)
             log.info("Setting up blockchain layer for the swarm node: FINISHED")
             sn = Sn(
                 projection, writer, trainings, tasks, runners, membership, self._engine.rpc,
                 self._engine.status, self._network, partial(self._admit, projection, system),
-                RoundHistory(chain),
+                RoundHistory(chain), self._left_s,
             )  # fmt: skip
             await self._serve(sn)
 
@@ -163,14 +169,39 @@ class _Node:
         except TimeoutError:
             log.warning("not registered yet (%s), serving what is known", self._engine.status())
 
+    def _left_s(self) -> float:
+        return (self._identity.certificate.not_after - datetime.now(UTC)).total_seconds()
+
+    async def _follow_identity(self, membership: Membership) -> None:
+        """Register anew with each renewed certificate; membership sees that it differs."""
+        async for _ in renewals(self._identity):
+            fingerprint = self._identity.certificate.fingerprint
+            membership.me = replace(membership.me, fingerprint=fingerprint)
+
     async def _serve(self, sn: Sn) -> None:
-        async with serving(make_api(sn), self._api_sock, self._identity):
+        api = make_api(sn)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(serving(api, self._api_sock, self._identity))
+            if (second := self._second_sock()) is not None:
+                await stack.enter_async_context(serving(api, second, self._identity))
+                log.info("The API listens on port %d, too", second.getsockname()[1])
             port = self._api_sock.getsockname()[1]
             ready_log.info("Starting SWARM-API-SERVER on port: %d", port)
             try:
                 await asyncio.Event().wait()
             finally:
                 sn.projection.close()
+
+    def _second_sock(self) -> socket.socket | None:
+        """See `SnSettings.second_api_port`; None, and a line, where somebody else has it."""
+        port = self._settings.second_api_port()
+        if port is None:
+            return None
+        try:
+            return listen(self._settings.swarm_bind_ip, port, "the SN API, for SN_API_SERVICE,")
+        except ConfigError as exc:
+            log.warning("%s. Port %d serves alone", exc, self._api_sock.getsockname()[1])
+            return None
 
     async def _told(self, what: str | Callable[[], str], wait: Awaitable[object]) -> None:
         """Wait, and say now and then what for."""

@@ -47,6 +47,8 @@ async def _embedded(settings: SnSettings, identity: Identity) -> AsyncIterator[S
             network = await _whom_to_join(
                 identity, entry, restart=(settings.sn_data_dir / DATABASE).exists()
             )
+        if entry is not None and not settings.sn_start_mining:
+            log.info("SN_START_MINING=False: this SN keeps the chain, but seals no blocks")
         engine = await EmbeddedChain.open(
             settings.sn_data_dir, sentinel=entry is None, identity=identity, p2p_sock=p2p_sock,
             join=network.p2p, mine=settings.sn_start_mining,

@@ -91,6 +91,14 @@ class SnSettings(NodeSettings):
                 "or unset them"
             )
 
+    def second_api_port(self) -> int | None:
+        """The port that run-sn publishes for SN_API_SERVICE, where the API listens on another one.
+
+        HPE's script publishes 30304 for a service, whatever SN_API_SERVER_PORT says.
+        """
+        wanted = bool(self.sn_api_service) and self.sn_api_server_port not in (0, API_PORT)
+        return API_PORT if wanted else None
+
     def api_endpoint(self, host: str, port: int) -> str:
         """What to announce for the API.
 

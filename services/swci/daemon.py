@@ -12,10 +12,11 @@ from pathlib import Path
 from uuid import uuid4
 
 from services.common.errors import ConfigError
+from services.common.identity_watch import kept_identity
 from services.common.ids import NodeId, NodeKind
 from services.common.license_api import Feature
 from services.common.license_client import held_license
-from services.common.tls import expiry_notice, load_identity
+from services.common.tls import Identity
 from services.swci import web
 from services.swci.adapters.connection import Connector
 from services.swci.console import Console
@@ -43,10 +44,12 @@ async def serve(settings: SwciSettings, asked: Asked) -> None:
         SwarmError: it cannot start.
         CommandFailedError: a script failed.
     """
-    identity = load_identity(settings, NodeKind.SWCI)
+    async with kept_identity(settings, NodeKind.SWCI) as identity:
+        await _serve(settings, asked, identity)
+
+
+async def _serve(settings: SwciSettings, asked: Asked, identity: Identity) -> None:
     lines = _lines(settings, asked)
-    if notice := expiry_notice(identity):
-        log.warning(notice)
     uid = NodeId(settings.swarm_node_uid or uuid4().hex)
     patience = settings.swarm_start_patience
     async with held_license(settings, identity, Feature.SWCI, uid, "SWCI", patience=patience):
@@ -57,7 +60,7 @@ async def serve(settings: SwciSettings, asked: Asked) -> None:
             if asked.commands or asked.script:
                 await _only(run, lines)
             else:
-                await _session(settings, run, lines)
+                await _session(settings, run, lines, identity)
         finally:
             await interpreter.close()
 
@@ -92,7 +95,7 @@ async def _only(run: Run, lines: list[str]) -> None:
     run.verdict()
 
 
-async def _session(settings: SwciSettings, run: Run, lines: list[str]) -> None:
+async def _session(settings: SwciSettings, run: Run, lines: list[str], identity: Identity) -> None:
     """The init script, then the web mode, or the prompt unless the script ended the session."""
     is_web = settings.swci_mode == "WEB"
     at_terminal = sys.stdin.isatty() and not run.console.as_json and not is_web
@@ -105,7 +108,7 @@ async def _session(settings: SwciSettings, run: Run, lines: list[str]) -> None:
     if run.interpreter.failed:
         run.verdict()
     if is_web:
-        await web.serve(settings, run.interpreter)
+        await web.serve(settings, run.interpreter, identity)
     elif at_terminal:
         await _prompt(settings, run)
     elif not run.interpreter.finished:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AliasChoices, BeforeValidator, Field
 
 from services.common.settings import NodeSettings
 
@@ -35,8 +35,10 @@ class SwciSettings(NodeSettings):
     swci_task_max_wait_time: Minutes | None = None
     """Older single variable, used where the one above is not set."""
 
-    swci_usr_dir: Path = Path("/platform/swarm/usr")
-    """Ours: the user folder. HPE's images mount it at this path."""
+    swci_usr_dir: Path = Field(
+        Path("/platform/swarm/usr"), validation_alias=AliasChoices("swci_usr_dir", "usr_dir")
+    )
+    """The user folder: SWCI_USR_DIR (ours), else USR_DIR."""
     swci_history_file: Path | None = None
     """Ours: where the prompt keeps its history; ``~/.swci_history`` where it is not set."""
     swci_wait_retry_seconds: float = Field(5.0, gt=0, le=60)

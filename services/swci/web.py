@@ -31,7 +31,7 @@ from services.common.rest import (
     serving,
     while_there,
 )
-from services.common.tls import load_identity
+from services.common.tls import Identity, load_identity
 from services.swci import web_page, web_texts
 from services.swci.core.reply import ERROR, Reply, failure
 from services.swci.settings import SwciSettings
@@ -163,13 +163,23 @@ async def _take(request: Request, folder: Path) -> str:
 
 
 @asynccontextmanager
-async def serving_web(settings: SwciSettings, commands: Commands) -> AsyncIterator[int]:
+async def serving_web(
+    settings: SwciSettings, commands: Commands, identity: Identity | None = None
+) -> AsyncIterator[int]:
     """Serve while the body runs; gives the port.
+
+    Args:
+        settings: of the SWCI.
+        commands: executes.
+        identity: ours; from the settings where it is not given.
 
     Raises:
         ConfigError: identity or port cannot be used.
     """
-    identity = None if settings.swci_web_insecure else load_identity(settings, NodeKind.SWCI)
+    if settings.swci_web_insecure:
+        identity = None
+    elif identity is None:
+        identity = load_identity(settings, NodeKind.SWCI)
     sock = listen(settings.swarm_bind_ip, settings.swci_web_port, "SWCI's web mode")
     port = sock.getsockname()[1]
     server: AbstractAsyncContextManager[None]
@@ -182,12 +192,12 @@ async def serving_web(settings: SwciSettings, commands: Commands) -> AsyncIterat
         yield port
 
 
-async def serve(settings: SwciSettings, commands: Commands) -> None:
+async def serve(settings: SwciSettings, commands: Commands, identity: Identity) -> None:
     """Serve until cancelled; the init script has run before.
 
     Raises:
         ConfigError: identity or port cannot be used.
     """
-    async with serving_web(settings, commands) as port:
+    async with serving_web(settings, commands, identity) as port:
         log.info("starting SWCI web mode in %d", port)
         await asyncio.Event().wait()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from services.common.container import container_name
 from services.common.errors import ConfigError, NotFoundError, SwarmError
+from services.common.identity_watch import kept_identity
 from services.common.ids import NodeId, NodeKind
 from services.common.license_api import Feature
 from services.common.license_client import held_license
@@ -17,7 +18,6 @@ from services.common.sn_api import NodeRegistration
 from services.common.sn_client import SnClient
 from services.common.task_client import TaskClient
 from services.common.task_definition import TaskDefinition, from_chain
-from services.common.tls import expiry_notice, load_identity
 from services.swop.adapters.docker_self import sl_image
 from services.swop.adapters.process_engine import ProcessEngine
 from services.swop.adapters.state import held_state
@@ -46,11 +46,9 @@ async def serve(settings: SwopSettings) -> None:
     """
     profile = _profile(settings)
     policy = _policy(settings, profile)
-    identity = load_identity(settings, NodeKind.SWOP)
-    if notice := expiry_notice(identity):
-        log.warning(notice)
-    endpoint = _endpoint(sn_of(profile, settings.sn()))
     async with AsyncExitStack() as stack:
+        identity = await stack.enter_async_context(kept_identity(settings, NodeKind.SWOP))
+        endpoint = _endpoint(sn_of(profile, settings.sn()))
         uid = stack.enter_context(held_state(settings.state_dir(), settings.swarm_node_uid))
         engine = _engine(settings, policy)
         stack.push_async_callback(engine.close)

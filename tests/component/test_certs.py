@@ -384,3 +384,18 @@ def test_check_of_nothing(tmp_path, capsys):
     assert "no such folder" in capsys.readouterr().err
     assert main(["--check", str(tmp_path)]) == 2
     assert "no node certificate" in capsys.readouterr().err
+
+
+def test_names_of_the_host_stand_in_the_nodes_certificates(tmp_path, capsys):
+    words = [str(tmp_path), "--nodes", "sn", "--host", "node.example", "--host", "192.0.2.11"]
+    assert main(words) == 0
+    certificate = read(tmp_path / "sn-1-cert.pem")
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["SN-1", "node.example"]
+    assert [str(each) for each in names.get_values_for_type(x509.IPAddress)] == ["192.0.2.11"]
+
+
+def test_a_name_that_no_certificate_can_hold_makes_nothing(tmp_path, capsys):
+    assert main([str(tmp_path), "--host", "nöde.example"]) == 2
+    assert "neither an address nor a name in ASCII" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -2,12 +2,14 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from fastapi import Response
 
 from services.common import rest, sn_client
 from services.common import sn_api as api
+from services.common.errors import SnUnavailableError
 from services.common.ids import NodeKind
 from services.common.sn_client import SnClient
 from tests.pki import Pki
@@ -130,7 +132,7 @@ async def test_an_sn_that_is_not_up_yet_is_waited_for(tmp_path, caplog):
     client = SnClient(pki.identity(NodeKind.SL), [name], patience=PATIENCE)
     beating = asyncio.create_task(client.alive(ME))
     async with asyncio.timeout(PATIENCE):
-        while f"Failed to connect to the API server ({name}: " not in caplog.text:
+        while f"Failed to connect to the API server. Retrying 1 of 12: {name}: " not in caplog.text:
             await asyncio.sleep(0.01)  # a log has no event to wait for
     sn = FakeSn()
     async with rest.serving(sn.app, sock, pki.identity(NodeKind.SN)), asyncio.timeout(PATIENCE):
@@ -174,3 +176,23 @@ async def test_where_all_sns_are_cut_off_none_is_left(network):
         for _ in range(4):
             await client.alive(ME)
         assert (len(a.asked), len(b.asked)) == (1, 3)  # it tried the other one, once
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_tls_refusal_ends_the_start_at_once_but_no_node_in_mid_life(tmp_path, known):
+    """Whose CA is missing at the SN may be renewed; one that never got in made a mistake."""
+    pki, stranger = Pki(tmp_path / "a"), Pki(tmp_path / "b", "CA-2")
+    sock = rest.listen("127.0.0.1", 0, "a fake SN")
+    identity = pki.identity(NodeKind.SL)
+    client = SnClient(identity, [f"127.0.0.1:{sock.getsockname()[1]}"], patience=1.5)
+    async with rest.serving(FakeSn().app, sock, pki.identity(NodeKind.SN)):
+        if known:
+            await client.alive(ME)
+        other = replace(stranger.identity(NodeKind.SL).material, trusted=identity.material.trusted)
+        identity._take(other)
+        begun = asyncio.get_running_loop().time()
+        with pytest.raises(SnUnavailableError, match="_ALERT_"):
+            await client.alive(ME)
+        tried = asyncio.get_running_loop().time() - begun
+    await client.close()
+    assert (tried >= 1.5) == known

@@ -31,8 +31,12 @@ PATIENCE = 900
 
 
 @cache
-def why_not() -> str | None:
-    """Why there can be no such tests here; None where there can."""
+def why_not(needed: tuple[str, ...] = NEEDED) -> str | None:
+    """Why there can be no such tests here; None where there can.
+
+    Args:
+        needed: images that the tests want.
+    """
     if reason := docker_place.why_not():
         return reason
     if shutil.which("docker") is None:
@@ -44,7 +48,7 @@ def why_not() -> str | None:
     client = docker.DockerClient(docker_place.URL, version="auto", timeout=60)
     try:
         sources = digest(REPOSITORY)
-        for name in NEEDED:
+        for name in needed:
             image = full_name(name, tag=TAG)
             try:
                 found = client.images.get(image).labels.get(SOURCES)

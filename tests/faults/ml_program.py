@@ -1,7 +1,8 @@
 """A small ML program on our client, without a framework, so that fault tests start fast.
 
 `python ml_program.py NODE BATCHES`: "trains" by moving its parameters towards its own target; with
-`--die-at N` it kills itself after N batches.
+`--die-at N` it kills itself after N batches; with `--gates FOLDER` it waits before each tenth batch
+for the file of that number.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +55,7 @@ def main() -> None:
     parser.add_argument("node", type=int)
     parser.add_argument("batches", type=int)
     parser.add_argument("--die-at", type=int, default=-1)
+    parser.add_argument("--gates", type=Path)
     arguments = parser.parse_args()
     log = logging.getLogger("SwarmCallback")
     logging.basicConfig(level=logging.INFO, stream=sys.stdout)
@@ -69,6 +72,9 @@ def main() -> None:
     for batch in range(arguments.batches):
         if batch == arguments.die_at:
             os.kill(os.getpid(), signal.SIGKILL)
+        if arguments.gates and batch and batch % 10 == 0:
+            while not (arguments.gates / str(batch)).exists():
+                time.sleep(0.05)  # a file has no event
         model.train()
         session.batch_end()
         session.epoch_end()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from services.common.errors import ForbiddenError, NotFoundError, ProtocolError, SwarmError
 from services.common.license_api import Role
+from services.license.adapters.history_table import USER
 from services.license.adapters.passwords import Passwords
 from services.license.adapters.setup_code import SetupCode
 from services.license.adapters.store import Store
@@ -345,7 +346,7 @@ class Accounts:
         return SignedIn(user, token, rules.csrf_of(token), rules.left_s(session, now))
 
     def _note(self, kind: str, name: str, note: str = "") -> None:
-        by = name if name.startswith("user:") or not name else f"user:{name}"
+        by = name if name.startswith(USER) or not name else f"{USER}{name}"
         self._store.book.record(self._clock(), kind, common_name=by, note=note)
 
     # --- tries

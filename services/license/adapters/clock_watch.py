@@ -26,6 +26,7 @@ class ClockWatch:
         self._clock = clock
         self._wall = wall
         self._jumped = False
+        self._opened = self._known = clock()
 
     def open(self) -> None:
         """Compare with what the database knows; a clock set back is told."""
@@ -39,12 +40,19 @@ class ClockWatch:
                 note = f"{highest - now:.0f} s behind {highest:.0f}"
                 self._store.book.record(now, "clock-set-back", note=note)
             self._store.remember(HIGHEST, repr(max(now, highest)))
+        self._opened, self._known = now, highest or now
         if back:
             log.error("%s", rules.set_back_warning(now, highest).text)
 
     def valid_at(self, now: float) -> float:
         """The time by which licenses are judged; use inside a transaction."""
         return max(now, float(self._store.remembered(HIGHEST) or 0))
+
+    def surely(self) -> float:
+        """A time that has surely come, even if the clock was set ahead before the start: what the
+        server knew then, and how long it has been running."""  # noqa: D205, D209
+        now = self._clock()
+        return min(now, self._known + now - self._opened)
 
     def tick(self) -> None:
         """Remember the time; tell where the clock was set since the last tick."""

@@ -16,6 +16,8 @@ from services.common.license_api import HistoryReport
 ANCHOR = "history-anchor"
 PURGED = "history-purged"
 FOREVER = 2**62
+USER = "user:"
+"""Before the name of a local user who did something."""
 _COLUMNS = "seq, time, kind, lease_id, feature, uid, common_name, hash, note"
 _Row = tuple[int, int, str, str, str, str, str, str, str | None]
 
@@ -37,6 +39,8 @@ class Asked:
     """Part of any word of a row, in any case."""
     hidden: Collection[str] = ()
     """Kinds that are not for who asks."""
+    without_users: bool = False
+    """Nothing that a local user did."""
 
 
 class HistoryTable:
@@ -85,6 +89,8 @@ class HistoryTable:
         if asked.hidden:
             where.append(f"kind NOT IN ({', '.join('?' * len(asked.hidden))})")
             more.extend(asked.hidden)
+        if asked.without_users:
+            where.append(f"substr(common_name, 1, {len(USER)}) <> '{USER}'")
         order = "DESC" if asked.descending else "ASC"
         found = self._db.execute(
             f"SELECT {_COLUMNS} FROM history WHERE {' AND '.join(where)} "  # noqa: S608 - constants

@@ -103,7 +103,9 @@ class Journal:
     def _purge(self, now: float) -> None:
         with self._store.transaction():
             days = self._settings().keep_history_days
-            gone = self._store.book.purge(now - days * DAY_S, now) if days else 0
+            # a clock that is ahead by mistake must not cost the history
+            old = self._watch.surely() - days * DAY_S
+            gone = self._store.book.purge(old, now) if days else 0
         if gone:
             log.info("removed %d rows of history older than %d days", gone, days)
 

@@ -77,7 +77,9 @@ def _describe(app: FastAPI) -> None:
     made = app.openapi
 
     def described() -> dict[str, Any]:
-        return description.complete(made())
+        if app.openapi_schema is None:
+            app.openapi_schema = description.complete(made())
+        return app.openapi_schema
 
     app.openapi = described  # type: ignore[method-assign]
 

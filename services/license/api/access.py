@@ -21,6 +21,7 @@ from services.common.license_api import Role
 from services.common.rest import certificate_of
 from services.common.tls import PeerCertificate
 from services.license.adapters.accounts import Accounts, NotSignedInError, SignedIn
+from services.license.adapters.history_table import USER
 from services.license.core.sessions import is_csrf
 from services.license.core.users import Right, User, require_right, role_of
 
@@ -50,6 +51,10 @@ class Caller:
     role: Role
     user: User | None = None
     signed_in: SignedIn | None = None
+
+    def may_see_users(self) -> bool:
+        """Whether names of users are for this caller: not for just any node."""
+        return self.user is not None or self.role is not Role.VIEW_ONLY
 
 
 class Access:
@@ -90,7 +95,7 @@ class Access:
             if name_and_password is not None:
                 verify, address = self._accounts.verify, address_of(request)
                 user = await self.slowly(lambda: verify(*name_and_password, address))
-                return Caller(f"user:{user.name}", user.role, user)
+                return Caller(USER + user.name, user.role, user)
         if COOKIE in request.cookies:
             return await self.session(request)
         certificate = certificate_of(request.scope)
@@ -113,7 +118,7 @@ class Access:
                 "csrf",
             )
         user = signed_in.user
-        return Caller(f"user:{user.name}", user.role, user, signed_in)
+        return Caller(USER + user.name, user.role, user, signed_in)
 
     async def slowly(self, work: Callable[[], T]) -> T:
         """Carry out what computes slow hashes, few at a time.
@@ -180,7 +185,8 @@ def _by_certificate(certificate: PeerCertificate) -> Caller:
             f"certificate {certificate.common_name!r} names no role: its CN must begin with one "
             "like SL-, or its OU be one"
         )
-    return Caller(certificate.common_name, role)
+    name = certificate.common_name
+    return Caller(f"certificate {name}" if name.startswith(USER) else name, role)
 
 
 def _basic(request: Request) -> tuple[str, str] | None:

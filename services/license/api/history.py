@@ -43,7 +43,10 @@ def routes(desk: Desk, access: Access) -> APIRouter:
         text: Word = "",
     ) -> Asked:
         hidden = () if Right.ADMINISTER in RIGHTS[who.role] else tuple(sorted(KINDS))
-        return Asked(start, end, after, limit, order == "desc", feature, kind, text, hidden)
+        return Asked(
+            start, end, after, limit, order == "desc", feature, kind, text, hidden,
+            without_users=not who.may_see_users(),
+        )  # fmt: skip
 
     @router.get("/history", **_TOLD)
     def history(rows: Annotated[Asked, Depends(asked)]) -> list[HistoryReport]:
@@ -63,10 +66,11 @@ def routes(desk: Desk, access: Access) -> APIRouter:
         rows = [list(row.model_dump().values()) for row in lease_reports(desk.office, feature)]
         return _csv("leases", iter([csv_lines([head, *rows])]))
 
-    @router.get("/licenses.csv", **_TOLD, response_class=StreamingResponse, dependencies=[viewer])
-    def licenses_csv() -> StreamingResponse:
+    @router.get("/licenses.csv", **_TOLD, response_class=StreamingResponse)
+    def licenses_csv(who: Annotated[Caller, viewer]) -> StreamingResponse:
         """Licenses as CSV, a line for each feature."""
-        lines = [line for row in license_reports(desk.shelf) for line in _license_lines(row)]
+        told = license_reports(desk.shelf, with_users=who.may_see_users())
+        lines = [line for row in told for line in _license_lines(row)]
         return _csv("licenses", iter([csv_lines([_LICENSE_HEAD, *lines])]))
 
     return router

@@ -7,6 +7,7 @@ from starlette.concurrency import run_in_threadpool
 
 from services.common.errors import ConfigError
 from services.common.license_api import LicenseReport
+from services.license.adapters.history_table import USER
 from services.license.adapters.shelf import Kept, Shelf
 from services.license.api.access import Access, Caller
 from services.license.api.answers import BY_ANY, refusals
@@ -25,10 +26,21 @@ _FILE: dict[str, Any] = {
 }
 
 
-def reports(shelf: Shelf) -> list[LicenseReport]:
-    """All licenses as they stand now."""
+def reports(shelf: Shelf, *, with_users: bool) -> list[LicenseReport]:
+    """All licenses as they stand now.
+
+    Args:
+        shelf: the licenses.
+        with_users: whether names of users who installed them are for who asks.
+    """
     now = shelf.now()
-    return [_report(kept, now) for kept in shelf.licenses()]
+    told = [_report(kept, now) for kept in shelf.licenses()]
+    if with_users:
+        return told
+    hidden = {"installed_by": ""}
+    return [
+        row.model_copy(update=hidden) if row.installed_by.startswith(USER) else row for row in told
+    ]
 
 
 def routes(shelf: Shelf, access: Access) -> APIRouter:
@@ -60,12 +72,10 @@ def routes(shelf: Shelf, access: Access) -> APIRouter:
         text = await _text(request)
         return _answer(text, await run_in_threadpool(shelf.check, text), shelf.now())
 
-    @router.get(
-        "/licenses", openapi_extra=BY_ANY, responses=refusals(401, 403), dependencies=[viewer]
-    )
-    def installed() -> list[LicenseReport]:
+    @router.get("/licenses", openapi_extra=BY_ANY, responses=refusals(401, 403))
+    def installed(who: Annotated[Caller, viewer]) -> list[LicenseReport]:
         """The licenses, archived ones too."""
-        return reports(shelf)
+        return reports(shelf, with_users=who.may_see_users())
 
     @router.post(
         "/licenses/{serial}/archive",

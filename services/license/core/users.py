@@ -23,7 +23,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 SCRYPT = {"n": 1 << 15, "r": 8, "p": 3}
 """32 MiB and about 0.2 s for each try (OWASP's choice for that memory)."""
 _MEMORY = 128 << 20
-_PARTS = 6
+_DIGEST, _PARTS = 32, 6
 
 
 class Right(Enum):
@@ -123,9 +123,12 @@ def require_an_administrator(users: Iterable[User]) -> None:
 
 def hashed(password: str, salt: bytes) -> str:
     """A password's slow hash with its parameters: ``scrypt$n$r$p$salt$hash``."""
-    digest = _scrypt(password, salt, **SCRYPT)
-    numbers = "$".join(str(SCRYPT[name]) for name in "nrp")
-    return f"scrypt${numbers}${b64encode(salt).decode()}${b64encode(digest).decode()}"
+    return _kept(salt, _scrypt(password, salt, **SCRYPT))
+
+
+def nobody() -> str:
+    """What looks like a hash, and is no password's; as slow to look at."""
+    return _kept(bytes(16), bytes(_DIGEST))
 
 
 def matches(password: str, kept: str) -> bool:
@@ -143,6 +146,11 @@ def is_outdated(kept: str) -> bool:
     return kept.split("$")[1:4] != [str(SCRYPT[name]) for name in "nrp"]
 
 
+def _kept(salt: bytes, digest: bytes) -> str:
+    numbers = "$".join(str(SCRYPT[name]) for name in "nrp")
+    return f"scrypt${numbers}${b64encode(salt).decode()}${b64encode(digest).decode()}"
+
+
 def _scrypt(password: str, salt: bytes, *, n: int, r: int, p: int) -> bytes:
     secret = password.encode("utf-8", "surrogatepass")
-    return hashlib.scrypt(secret, salt=salt, n=n, r=r, p=p, maxmem=_MEMORY, dklen=32)
+    return hashlib.scrypt(secret, salt=salt, n=n, r=r, p=p, maxmem=_MEMORY, dklen=_DIGEST)

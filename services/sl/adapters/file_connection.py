@@ -11,6 +11,7 @@ from http import HTTPStatus
 
 from services.common.errors import ForbiddenError, NotFoundError, StorageError, SwarmError
 from services.common.ids import Digest, NodeKind
+from services.common.renewed import confirmed
 from services.common.tls import PeerCertificate
 from services.sl.adapters.intake import Hashers, Intake
 from services.sl.adapters.job import Stop, run_job
@@ -111,12 +112,15 @@ class FileConnection:
         limits: what the client may use up.
         traffic: counted up.
         threads: for the bodies.
+        objection: why the client is not trusted any more; asked at each request.
     """
 
     def __init__(
         self, stream: TlsStream, certificate: PeerCertificate, store: Store, may_read: MayRead,
         may_copy: MayCopy, limits: Limits, traffic: Traffic, threads: Threads,
+        objection: Callable[[], str | None] = lambda: None,
     ) -> None:  # fmt: skip
+        self._objection = objection
         self.stream, self.certificate = stream, certificate
         self._store, self._may_read, self._may_copy = store, may_read, may_copy
         self._limits, self._traffic, self._threads = limits, traffic, threads
@@ -148,8 +152,12 @@ class FileConnection:
             head = await self._head(first)
             if not head:
                 return False
+            if not first and (why := self._objection()):  # it shall shake hands and hear why
+                log.warning("connection of %s cut: %s", self.certificate.common_name, why)
+                return False
             request = parse_request(head)
             method = request.method
+            self.certificate = confirmed(self.certificate, request.renewed)
             if method is Method.PUT:
                 return await self._take(request)
             return await self._give(request)

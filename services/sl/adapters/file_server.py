@@ -67,7 +67,7 @@ class FileServer:
     ) -> None:  # fmt: skip
         self.traffic = Traffic()
         self._sock = sock
-        self._context = identity.server_context()
+        self._identity, self._context = identity, identity.server_context()
         self._store, self._authorise, self._may_copy = store, authorise, may_copy
         self._limits = limits or Limits()
         self._threads = Threads(
@@ -167,7 +167,7 @@ class FileServer:
     ) -> None:
         connection = FileConnection(
             stream, certificate, self._store, self._authorise, self._may_copy, self._limits,
-            self.traffic, self._threads,
+            self.traffic, self._threads, partial(stream.objection, self._identity),
         )  # fmt: skip
         if not self._make_room(certificate):
             await connection.refuse(RequestError(503, "too many connections", "busy"))

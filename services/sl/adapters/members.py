@@ -34,7 +34,7 @@ class Members:
 
     def may_read(self, certificate: PeerCertificate) -> bool:
         """Whether it is a peer enrolled in the same contract."""
-        return certificate.fingerprint in self._fingerprints
+        return any(map(certificate.is_or_was, self._fingerprints))
 
     def may_copy(self, certificate: PeerCertificate, digest: Digest, size: int) -> bool:
         """Whether it leads the present round and brings its term's merge, of the models' size.
@@ -42,7 +42,7 @@ class Members:
         What a peer says of its own model's size does not count, and there is one file a term: a
         leader cannot fill our disk.
         """
-        if not self._leader or certificate.fingerprint != self._leader or size > self._size:
+        if not self._leader or not certificate.is_or_was(self._leader) or size > self._size:
             return False
         if self._taken is not None:
             return digest == self._taken

@@ -90,6 +90,9 @@ class Peer:
             OSError: it was cut before the answer.
         """
         while (kept := self.connections.take(self.endpoint)) is not None:
+            if not kept.is_present(self.context):
+                kept.close()
+                continue
             stop.waken_by(kept.cut)
             try:
                 return kept, request(kept)

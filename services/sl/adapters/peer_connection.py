@@ -13,7 +13,8 @@ from functools import partial
 from typing import Any, Self
 
 from services.common.ids import Digest, NodeKind
-from services.common.tls import PeerCertificate, read_certificate
+from services.common.renewed import HEADER
+from services.common.tls import PeerCertificate, is_present, present_of, read_certificate
 from services.sl.adapters.job import Stop
 from services.sl.adapters.store import ModelFile
 from services.sl.core.packing import CODING, MAX_PACKED
@@ -64,6 +65,10 @@ class PeerConnection:
         self._sock = sock
         self._host = host
         self._rest = b""
+        present = present_of(sock)
+        value = present.renewed if present is not None else ""
+        self._renewed = f"{HEADER}: {value}\r\n" if value else ""
+        """The SN may show our former certificate to the other SL still."""
 
     @classmethod
     def dial(
@@ -100,6 +105,10 @@ class PeerConnection:
             raise
         return cls(sock, host)
 
+    def is_present(self, context: ssl.SSLContext) -> bool:
+        """Whether a new connection would show the same certificate, and trust the same CAs."""
+        return is_present(self._sock, context)
+
     def cut(self) -> None:
         """End whatever call is in progress in another thread, with an error there."""
         _cut(self._sock)
@@ -117,7 +126,8 @@ class PeerConnection:
         span = f"Range: bytes={offset}-\r\n" if offset else ""
         coding = f"Accept-Encoding: {CODING}\r\n" if packed else ""
         self._send_head(
-            f"GET /v1/models/{digest} HTTP/1.1\r\nHost: {self._host}\r\n{span}{coding}\r\n"
+            f"GET /v1/models/{digest} HTTP/1.1\r\nHost: {self._host}\r\n"
+            f"{self._renewed}{span}{coding}\r\n"
         )
         return self._answer()
 
@@ -128,7 +138,7 @@ class PeerConnection:
             OSError: as for :meth:`get`.
         """
         self._send_head(
-            f"PUT /v1/models/{model.digest} HTTP/1.1\r\nHost: {self._host}\r\n"
+            f"PUT /v1/models/{model.digest} HTTP/1.1\r\nHost: {self._host}\r\n{self._renewed}"
             f"Content-Length: {model.size}\r\nExpect: 100-continue\r\n\r\n"
         )
         answer = self._answer()

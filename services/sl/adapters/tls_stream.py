@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from services.common.tls import Identity
 from services.sl.adapters.job import Stop
 
 READ = 16 * 1024
@@ -49,6 +50,10 @@ class TlsStream:
         """
         await self._when_ready(self._sock.do_handshake)
         return self._sock.getpeercert(binary_form=True) or b""
+
+    def objection(self, identity: Identity) -> str | None:
+        """Why its certificate is not trusted any more."""
+        return identity.objection(self._sock)
 
     async def read(self) -> bytes:
         """Some bytes; none when the client said goodbye.

@@ -63,6 +63,8 @@ class FileRequest:
     """The client wants the connection closed after the answer."""
     accepts: tuple[str, ...] = ()
     """Content codings that the client offers to decode."""
+    renewed: str = ""
+    """Proof that the client's certificate replaced another (``common.renewed``)."""
 
 
 def parse_request(head: bytes) -> FileRequest:
@@ -97,6 +99,7 @@ def parse_request(head: bytes) -> FileRequest:
         expects_continue=fields.get("expect", "").lower() == "100-continue",
         close="close" in fields.get("connection", "").lower(),
         accepts=tuple(c.strip().lower() for c in fields.get("accept-encoding", "").split(",")),
+        renewed=fields.get("swarm-renewed", ""),
     )
 
 

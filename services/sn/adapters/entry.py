@@ -7,14 +7,13 @@ import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.common.errors import ForbiddenError, RemoteError, SnUnavailableError
+from services.common.sn_client import NOTICES, RETRYING, due_notice
 from services.common.tls import Identity
 from services.sn.adapters.site import Site
 
 log = logging.getLogger("swarm.SN")
 
 RETRY_SECONDS = 1.0
-TELL_EVERY = 10
-"""Tries between two log lines while the other SN does not answer."""
 
 
 class Network(BaseModel):
@@ -46,7 +45,7 @@ async def find_network(identity: Identity, entry: str, patience: float) -> Netwo
     url = f"https://{entry}"
     log.info("Using URL : %s/is_up", url)
     loop = asyncio.get_running_loop()
-    give_up, tries = loop.time() + patience, 0
+    give_up, told = loop.time() + patience, 0
     async with httpx.AsyncClient(
         verify=identity.client_context(), timeout=10.0, trust_env=False
     ) as http:
@@ -63,9 +62,9 @@ async def find_network(identity: Identity, entry: str, patience: float) -> Netwo
                     f"the SN to join does not answer at {entry}: {problem}. Check that it is up, "
                     "SENTINEL_NODE_IP, the port, the firewall and the certificates"
                 )
-            if tries % TELL_EVERY == 0:
-                log.warning("Failed to connect to the API server %s (%s). Retrying", entry, problem)
-            tries += 1
+            if (due := due_notice(give_up - loop.time(), patience)) > told:
+                told = due
+                log.warning(RETRYING, due, NOTICES, f"{entry}: {problem}")
             await asyncio.sleep(RETRY_SECONDS)
 
 

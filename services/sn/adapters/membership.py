@@ -91,7 +91,7 @@ class Membership:
             raise ConfigError(f"{body.kind} nodes do not register; only {', '.join(LISTED)} do")
         who.require(body.kind)
         old = self._node(uid)
-        if old is not None and not old.left and old.fingerprint != who.fingerprint:
+        if old is not None and not old.left and not who.is_or_was(old.fingerprint):
             raise ForbiddenError(
                 f"node {uid} has not signed off and has another certificate "
                 f"({old.fingerprint[:16]}...) than yours ({who.fingerprint[:16]}..., "
@@ -145,7 +145,7 @@ class Membership:
         log.info("node %s left: %s", uid, reason or "no reason given")
 
     def require_owner(self, uid: NodeId, who: PeerCertificate) -> Node:
-        """The node, if ``who`` is the certificate that it registered with.
+        """The node, if ``who`` is the certificate that it registered with, or replaced it.
 
         Raises:
             NotFoundError: no such node is registered.
@@ -154,7 +154,7 @@ class Membership:
         node = self._node(uid)
         if node is None:
             raise NotFoundError(f"node {uid} is not registered: PUT /v1/nodes/{uid} first")
-        if node.fingerprint != who.fingerprint:
+        if not who.is_or_was(node.fingerprint):
             raise ForbiddenError(
                 f"node {uid} registered with another certificate ({node.fingerprint[:16]}...) than "
                 f"the one that asks ({who.fingerprint[:16]}..., {who.common_name})"

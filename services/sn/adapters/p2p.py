@@ -30,10 +30,12 @@ from services.sn.adapters.p2p_exchange import Exchange, block_message
 from services.sn.adapters.p2p_holders import Holders
 from services.sn.adapters.p2p_link import (
     FRAMES,
+    REFUSED,
     Credentials,
     Link,
     certificate_of,
     der_of,
+    end_untrusted,
     receive_hello,
     require_same_chain,
 )
@@ -57,8 +59,8 @@ MAX_NAMED = 16
 """How many such endpoints are dialled at the same time."""
 MAX_ACCEPTED = 2 * MAX_PEERS
 """Connections from others, links or on the way to be one."""
-REFUSED, DUPLICATE = 4003, 4001
-"""Close codes."""
+DUPLICATE = 4001
+"""Close code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,9 @@ class P2P:
             self._tasks = tasks
             for endpoint in (*self._join, *self._known):
                 self._dial_later(endpoint)
+            tasks.create_task(
+                end_untrusted(self._identity, self._links, self._holders.renewed, self._spawn)
+            )
             if self._sock is not None:
                 tasks.create_task(self._listen(self._sock))
 
@@ -196,7 +201,7 @@ class P2P:
                     async with self._connect(endpoint) as connection:
                         certificate = certificate_of(connection)
                         hello = await receive_hello(connection)
-                        self._credentials.check(hello, certificate)
+                        self._credentials.on(connection).check(hello, certificate)
                         log.info("joining the chain of %s at %s", certificate.common_name, endpoint)
                         return hello.genesis
                 except (OSError, TimeoutError, WebSocketException, ValidationError) as exc:
@@ -327,10 +332,11 @@ class P2P:
         certificate = certificate_of(connection)
         theirs = await receive_hello(connection) if endpoint is not None else None
         genesis, final = await self._node.do(_standing, self._node)
-        await connection.send(encode(self._credentials.hello(genesis, final, certificate)))
+        mine = self._credentials.on(connection)
+        await connection.send(encode(mine.hello(genesis, final, certificate)))
         if theirs is None:
             theirs = await receive_hello(connection)
-        self._credentials.check(theirs, certificate)
+        mine.check(theirs, certificate)
         if endpoint is not None:
             self._owners[endpoint] = theirs.address
         require_same_chain(theirs, genesis, certificate.common_name)

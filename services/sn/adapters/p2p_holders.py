@@ -19,11 +19,15 @@ class Holders:
     """
 
     def __init__(self, identity: Identity, me: bytes) -> None:
-        self._identity = identity
-        own = identity.holder_of(identity.der())
-        self._mine = {me: own}
+        self._identity, self._me = identity, me
+        self._mine = {me: identity.holder_of(identity.der())}
         self.known = dict(self._mine)
         """By account: 64 hex digits, see :meth:`Identity.holder_of`."""
+
+    def renewed(self) -> None:
+        """Our own certificate may be another, and of another CA."""
+        self._mine = {self._me: self._identity.holder_of(self._identity.der())}
+        self.known |= self._mine
 
     def load(self, text: bytes | None) -> None:
         """Recall what :meth:`as_text` gave."""

@@ -1,8 +1,10 @@
 """One link to another SN: mutual TLS, role SN, HELLO in both directions, then messages."""
 
 import asyncio
-from dataclasses import dataclass
-from typing import Any
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from eth_keys.datatypes import PrivateKey, Signature
 from eth_keys.exceptions import BadSignature
@@ -12,7 +14,7 @@ from websockets.asyncio.connection import Connection
 from services.common.clock import steady_time
 from services.common.errors import ForbiddenError
 from services.common.ids import NodeKind
-from services.common.tls import PeerCertificate, read_certificate
+from services.common.tls import Identity, PeerCertificate, present_of, read_certificate
 from services.sn.adapters.p2p_messages import (
     MAX_MESSAGE,
     Hello,
@@ -21,6 +23,8 @@ from services.sn.adapters.p2p_messages import (
     encode,
     proof_hash,
 )
+
+log = logging.getLogger("swarm.p2p")
 
 HELLO_S = 10.0
 """Deadline for the other side's HELLO."""
@@ -32,6 +36,13 @@ SEND_S = 10.0
 QUEUE, QUEUE_BYTES = 1024, 64 << 20
 """Messages, and bytes of messages, that may wait for a slow link before it is cut."""
 
+CHECK_S = 5.0
+"""Seconds between two looks at whether the SNs that are linked are still trusted."""
+ONE_BY_ONE_S = 1.0
+"""Seconds until the next such link is ended: the one before is back by then, where its SN has been
+renewed, so that an SN that removes a CA does not lose the majority."""
+REFUSED = 4003
+"""Close code."""
 CUT_S = 2.0
 """Seconds that such a link has to take a farewell."""
 
@@ -70,6 +81,13 @@ def der_of(connection: Connection) -> bytes:
     return der
 
 
+def own_fingerprint(connection: Connection, otherwise: str) -> str:
+    """Of the certificate that we showed on it: ours may have been renewed since, or just now."""
+    tls = connection.transport.get_extra_info("ssl_object")
+    present = present_of(tls) if tls is not None else None
+    return present.fingerprint if present is not None else otherwise
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """What this SN shows on its links."""
@@ -78,6 +96,10 @@ class Credentials:
     fingerprint: str
     endpoint: str
     seals: bool
+
+    def on(self, connection: Connection) -> Self:
+        """Those that count on a connection."""
+        return replace(self, fingerprint=own_fingerprint(connection, self.fingerprint))
 
     def hello(self, genesis: bytes, final: int, other: PeerCertificate) -> Hello:
         """This SN's HELLO to ``other``."""
@@ -160,6 +182,11 @@ class Link:
     def __str__(self) -> str:
         return f"{self.certificate.common_name} (0x{self.address.hex()[:8]})"
 
+    def objection(self, identity: Identity) -> str | None:
+        """Why the other SN's certificate is not trusted any more."""
+        tls = self.connection.transport.get_extra_info("ssl_object")
+        return identity.objection(tls) if tls is not None else None
+
     def _endpoint(self, said: str) -> str:
         if not said.startswith(":"):
             return said
@@ -190,3 +217,28 @@ class Link:
                 return
             self._queued -= len(raw)
         await self.connection.close(1008, "too slow")
+
+
+async def end_untrusted(
+    identity: Identity, links: Mapping[bytes, Link], renewed: Callable[[], None],
+    spawn: Callable[[Coroutine[Any, Any, None]], None],
+) -> None:  # fmt: skip
+    """End links to SNs whose certificate ended, or whose CA is not trusted any more; for ever.
+
+    Args:
+        identity: ours.
+        links: the present ones.
+        renewed: called when ours is another.
+        spawn: lets links be closed, which takes a moment.
+    """
+    seen = 0
+    while True:
+        await asyncio.sleep(CHECK_S)
+        if identity.generation != seen:
+            seen = identity.generation
+            renewed()
+        for link in list(links.values()):
+            if (why := link.objection(identity)) is not None:
+                log.warning("link to %s ends: %s", link, why)
+                spawn(link.connection.close(REFUSED, why[:100]))
+                await asyncio.sleep(ONE_BY_ONE_S)

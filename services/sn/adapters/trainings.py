@@ -114,9 +114,9 @@ class Trainings:
         """A peer ends before the training does."""
         await self._write(training, "leave", body.generation, abi.uid_bytes(peer), body.reason)
 
-    async def reset(self, training: Training, by: str) -> None:
-        """End the present generation."""
-        await self._write(training, "reset", training.generation, by)
+    async def reset(self, training: Training, generation: int, by: str) -> None:
+        """End this generation."""
+        await self._write(training, "reset", generation, by)
 
     async def reap(self, training: Training, peer: NodeId) -> None:
         """Take a lost peer out."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -58,10 +59,11 @@ REFUSAL_EVERY = 10.0
 """Seconds between two entries on the ledger of the same refusal."""
 MOST_REFUSALS = 20
 """Entries on the ledger in that time because of one certificate: nobody fills the chain so."""
-SWOP_WRITES_AT_ONCE = 1000
-"""Writes of one SWOP's certificate in a burst: four times what 250 pairs that end at once make."""
-SWOP_WRITES_PER_SECOND = 1.0
-"""The same from then on: about 2 kB of chain a second, whatever a SWOP says."""
+WRITES_AT_ONCE = 1000
+"""Writes of one certificate in a burst, where no contract's rules bound them: registrations, and
+what SWOPs report, four times what 250 pairs that end at once make."""
+WRITES_PER_SECOND = 1.0
+"""The same from then on: about 2 kB of chain a second, whatever a node says."""
 MOST_POLLS = 128
 """Long polls of one certificate at the same time; SLs of a host share one."""
 LONGEST_WAIT = 60.0
@@ -91,10 +93,10 @@ class Sn:
     admit: Callable[[Admission, PeerCertificate], Awaitable[None]]
     """Lets another SN's account write."""
     rounds: RoundHistory
+    left_s: Callable[[], float] = lambda: math.inf
+    """Seconds until this SN's certificate ends."""
     limit: RefusalLimit = field(default_factory=lambda: RefusalLimit(REFUSAL_EVERY, MOST_REFUSALS))
-    swop_writes: Allowance = field(
-        default_factory=lambda: Allowance(SWOP_WRITES_AT_ONCE, SWOP_WRITES_PER_SECOND)
-    )
+    writes: Allowance = field(default_factory=lambda: Allowance(WRITES_AT_ONCE, WRITES_PER_SECOND))
     polls: Crowd = field(default_factory=lambda: Crowd(MOST_POLLS, "long polls"))
 
     def as_node(self, kind: NodeKind, uid: NodeId, who: PeerCertificate) -> None:
@@ -107,16 +109,16 @@ class Sn:
         who.require(kind)
         self.membership.noticed(self.membership.require_owner(uid, who))
 
-    def spend_swop_write(self, who: PeerCertificate) -> None:
-        """Count a write of a SWOP.
+    def spend_write(self, who: PeerCertificate) -> None:
+        """Count a write that the contracts' own rules do not bound.
 
         Raises:
             BusyError: its certificate has written too much of late.
         """
-        if not self.swop_writes.take(who.fingerprint, asyncio.get_running_loop().time()):
+        if not self.writes.take(who.fingerprint, asyncio.get_running_loop().time()):
             raise BusyError(
-                f"your certificate ({who.common_name}) has written {SWOP_WRITES_AT_ONCE} times of "
-                f"late: go on with {SWOP_WRITES_PER_SECOND:g} write a second",
+                f"your certificate ({who.common_name}) has written {WRITES_AT_ONCE} times of "
+                f"late: go on with {WRITES_PER_SECOND:g} write a second",
                 "too-many-writes",
             )
 

@@ -57,12 +57,19 @@ def router(sn: Sn) -> APIRouter:
 
     @routes.post("/{name}/reset")
     async def reset(
-        name: ContractNameField, who: Who, reason: Annotated[str, Query(max_length=200)] = ""
+        name: ContractNameField,
+        who: Who,
+        reason: Annotated[str, Query(max_length=200)] = "",
+        generation: Annotated[int | None, Query(ge=1, lt=2**32)] = None,
     ) -> Response:
         training = sn.projection.training(name)
         async with sn.recording(training, NOBODY, who):
             who.require(NodeKind.SWCI)
-            await sn.trainings.reset(training, by(who, reason))
+            if generation is None or generation >= training.generation:  # else it is reset
+                await sn.trainings.reset(
+                    training, training.generation if generation is None else generation,
+                    by(who, reason),
+                )  # fmt: skip
         return as_json(sn.projection.state(name))
 
     _add_reads(sn, routes)

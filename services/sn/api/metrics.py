@@ -60,6 +60,9 @@ def _families(sn: Sn) -> Iterable[str]:
         for state in TaskPeerState
     ]
     yield _gauge("swarm_taskrunner_peers", "Peers of the present run", peers)
+    yield _gauge(
+        "swarm_certificate_seconds_left", "Until this SN's certificate ends", [({}, sn.left_s())]
+    )
     yield "# HELP swarm_transaction_seconds From sending a transaction to reading its effect\n"
     yield "# TYPE swarm_transaction_seconds summary\n"
     yield f"swarm_transaction_seconds_sum {sn.writer.seconds}\n"

@@ -20,6 +20,7 @@ def router(sn: Sn) -> APIRouter:
 
     @routes.put("/{uid}")
     async def register(uid: NodeIdField, body: api.NodeRegistration, who: Who) -> Response:
+        sn.spend_write(who)
         return as_json(await sn.membership.register(NodeId(uid), who, body))
 
     @routes.post("/{uid}/alive")
@@ -30,6 +31,7 @@ def router(sn: Sn) -> APIRouter:
     async def leave(
         uid: NodeIdField, who: Who, reason: Annotated[str, Query(max_length=200)] = ""
     ) -> None:
+        sn.spend_write(who)
         await sn.membership.leave(NodeId(uid), who, reason)
 
     return routes

@@ -92,7 +92,7 @@ def _add_swop_write(
         runner, swop = sn.projection.runner(name), NodeId(uid)
         async with sn.recording(runner, uid, who):
             sn.as_node(NodeKind.SWOP, swop, who)
-            sn.spend_swop_write(who)
+            sn.spend_write(who)
             await sn.membership.revived(swop)
             await act(sn.runners, runner, swop, body)
         return as_json(sn.projection.runner_state(name))

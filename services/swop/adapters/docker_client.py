@@ -75,6 +75,19 @@ def knock(url: str) -> None:
             raise unreachable(error, url) from error
 
 
+class _Api(APIClient):
+    """The SDK's client, but no proxy of the environment stands between SWOP and its engine."""
+
+    @property
+    def trust_env(self) -> bool:
+        """Whether to use proxies of the environment; `requests` asks, and would set it."""
+        return False
+
+    @trust_env.setter
+    def trust_env(self, _: bool) -> None:
+        pass
+
+
 class Client:
     """A connection to the daemon that comes back by itself after Docker was restarted."""
 
@@ -119,7 +132,7 @@ class Client:
         with self._connecting:
             if self._api is None:
                 certs = self._access.certs
-                self._api = APIClient(
+                self._api = _Api(
                     self.url,
                     version="auto",
                     timeout=ANSWER_SECONDS,

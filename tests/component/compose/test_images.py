@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from compose.images.__main__ import main
-from compose.images.catalogue import IMAGES, full_name
+from compose.images.catalogue import BY_DEFAULT, full_name
 
 FAKE = """#!/usr/bin/env python3
 import json, pathlib, sys
@@ -77,10 +77,18 @@ def fake(tmp_path, monkeypatch):
 def test_all_images_in_order(fake, capsys):
     assert main([]) == 0
     built = [words[words.index("--tag") + 1] for words in fake.asked("buildx", "build")]
-    assert built == [full_name(name) for name in IMAGES]
+    assert built == [full_name(name) for name in BY_DEFAULT]
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(IMAGES)
+    assert len(lines) == len(BY_DEFAULT)
     assert lines[0].split()[:3] == ["swarm-learning/base:0.1.0", "183", "MB"]
+
+
+def test_the_proxy_is_built_when_it_is_named_from_a_mirror_that_is_given(fake, monkeypatch):
+    monkeypatch.setenv("DEBIAN_MIRROR", "http://mirror/debian")
+    assert main(["proxy"]) == 0
+    [words] = fake.asked("buildx", "build")
+    assert "DEBIAN_MIRROR=http://mirror/debian" in words
+    assert not any(each.startswith("SWARM_BASE") for each in words)
 
 
 def test_secrets_come_from_the_environment(fake, tmp_path, monkeypatch):

@@ -62,7 +62,7 @@ class Server:
         try:
             desk = Desk.make(
                 store, self.folder, self.clock, self.lease_s, wall=self.clock,
-                passwords=Passwords(quick_hash, is_quick_hash),
+                passwords=Passwords(quick_hash, is_quick_hash, "00$nobody"),
             )  # fmt: skip
             desk.open()
             self.office, self.shelf, self.desk = desk.office, desk.shelf, desk

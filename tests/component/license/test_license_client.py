@@ -119,7 +119,7 @@ async def test_away_at_start_is_error_6002(pki):
         "Unable to connect to server. Server might be wrongly configured or down."
     )
     assert f"Error in communicating With Server https://127.0.0.1:{port}" in lines[2]
-    assert caught.value.exit_code == 3
+    assert caught.value.exit_code == 1
 
 
 async def test_waits_for_a_server_that_comes_up_late(tmp_path, pki, watch, monkeypatch):

@@ -134,12 +134,12 @@ def named(port):
     }
 
 
-def test_server_away_at_start_ends_a_node_with_6002_and_code_3(pki):
+def test_server_away_at_start_ends_a_node_with_6002_and_code_1(pki):
     sock = listen("127.0.0.1", 0, "test")
     port = sock.getsockname()[1]
     sock.close()
     node = run(["-c", NODE], environment(pki, NodeKind.SL, **named(port)))
-    assert node.returncode == 3
+    assert node.returncode == 1
     assert "RUNNING" not in node.stdout
     assert node.stdout.count("Traceback") == 0
     last = node.stdout.splitlines()[-3:]

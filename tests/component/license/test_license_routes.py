@@ -131,6 +131,8 @@ async def test_every_answer_has_the_headers_that_tie_browsers_down(server):
 
 
 async def test_the_description_is_complete(server):
+    app = license_app(server.desk)
+    assert json.dumps(app.openapi()) == json.dumps(app.openapi()), "the same each time"
     told = described(server)
     assert set(told["components"]["securitySchemes"]) == {"certificate", "basic", "session"}
     for route, operation in operations(server).items():

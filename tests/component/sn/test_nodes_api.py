@@ -8,11 +8,18 @@ import httpx
 import pytest
 
 from services.common import sn_api as api
-from services.common.errors import ConfigError, ForbiddenError, NotFoundError
+from services.common.errors import (
+    ConfigError,
+    ForbiddenError,
+    NotFoundError,
+    SnUnavailableError,
+)
 from services.common.ids import DEFAULT_CONTRACT, NodeKind
 from services.common.rest import listen
+from services.sn.api import access
 from services.sn.core.liveness import Pace
 from tests.component.sn.conftest import PATIENCE, on_both_engines
+from tests.component.sn.swops import Swop
 
 QUICK = 1.5
 """Seconds after which these SNs call a node lost."""
@@ -60,6 +67,25 @@ async def test_registering_again_unchanged_writes_nothing(swarm):
     await peer.register()
     await peer.register()
     assert await number_of_transactions(swarm, sn) == before
+
+
+async def test_one_certificate_cannot_fill_the_chain_with_registrations(swarm, monkeypatch):
+    monkeypatch.setattr(access, "WRITES_AT_ONCE", 5)
+    monkeypatch.setattr(access, "WRITES_PER_SECOND", 0.001)
+    sn = await swarm.sn()
+    client = swarm.client(sn, kind=NodeKind.SL)
+    for number in range(5):
+        await client.register(
+            "a" * 32, api.NodeRegistration(kind=NodeKind.SL, endpoint=f"h:{number + 1}")
+        )
+    for refused in (
+        client.register("a" * 32, api.NodeRegistration(kind=NodeKind.SL, endpoint="h:9")),
+        client.leave_network("a" * 32),
+    ):
+        with pytest.raises(SnUnavailableError, match=r"SL-1.* has written 5 times of late"):
+            await refused
+    await client.alive("a" * 32)
+    await (await Swop(swarm, sn, "2").register()).listen()
 
 
 async def test_the_role_must_be_the_certificates(swarm):

@@ -77,6 +77,25 @@ async def test_whatever_an_operator_writes_may_be_asked_of_another_sn(swarm):
     assert client.forgot == 8, "each of these was written twice"
 
 
+async def test_training_contracts_too(swarm):
+    client, second = await two(swarm)
+    await client.again(client.create_contract("mine"))
+    assert "mine" in {row.name for row in await client.contracts()}
+    with pytest.raises(ProtocolError) as caught:
+        await client.create_contract(RUNNER)
+    assert caught.value.code == "name-taken"
+
+    async def trains():
+        peer = await swarm.peer(second)
+        peer.contract = "mine"
+        await peer.enrol(min_peers=1)
+
+    client.between = trains  # before the repeated reset arrives, another training begins
+    view = (await client.again(client.reset("mine", "done"))).view
+    assert (view.generation, len(view.peers)) == (2, 1)
+    assert client.forgot == 2
+
+
 async def test_what_was_so_before_is_refused_still(swarm):
     operator = Operator(swarm, await swarm.sn())
     await operator.client.create_runner("another")
@@ -178,8 +197,8 @@ async def test_a_delete_that_comes_late_spares_the_next_task_of_that_name(swarm,
 
 
 async def test_a_swop_that_floods_is_slowed_down_and_nobody_else(swarm, monkeypatch):
-    monkeypatch.setattr(access, "SWOP_WRITES_AT_ONCE", 12)
-    monkeypatch.setattr(access, "SWOP_WRITES_PER_SECOND", 0.001)
+    monkeypatch.setattr(access, "WRITES_AT_ONCE", 13)
+    monkeypatch.setattr(access, "WRITES_PER_SECOND", 0.001)
     sn = await swarm.sn()
     operator, honest = Operator(swarm, sn), await Swop(swarm, sn, "1").register()
     liar = await Swop(swarm, sn, "2", swarm.client(sn, "2", NodeKind.SWOP)).register()
@@ -188,7 +207,7 @@ async def test_a_swop_that_floods_is_slowed_down_and_nobody_else(swarm, monkeypa
     await operator.assign()
     await liar.enrol(1)
     done = 2
-    with pytest.raises(SnUnavailableError, match=r"SWOP-2.* has written 12 times of late"):
+    with pytest.raises(SnUnavailableError, match=r"SWOP-2.* has written 13 times of late"):
         for done in range(3, 100):
             await liar.report(1, TaskPeerState.ACTIVE, said=f"{done:0160}")
     assert done == 13, "the thirteenth is too much"

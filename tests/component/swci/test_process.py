@@ -162,7 +162,7 @@ async def test_a_line_too_long_from_a_pipe_is_never_taken_in_parts(environment):
         ([], {"SWCI_RUN_TASK_MAX_WAIT_TIME": "-1"}, "SWCI_RUN_TASK_MAX_WAIT_TIME"),
         (["-c", "PWD"], {"SWARM_ID_KEY": ""}, "SWARM_ID_KEY is not set"),
         (["-c", "PWD", "script"], {}, "not both"),
-        (["--nope"], {}, "unrecognized arguments"),
+        (["/dev/null", "/dev/null"], {}, "one script at a time"),
     ],
 )
 async def test_it_says_why_it_does_not_start(environment, arguments, changes, words):
@@ -176,8 +176,17 @@ async def test_without_a_licence_that_is_required_it_does_not_start(environment)
         environment, "-c", "PWD", SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_IP="127.0.0.1",
         SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_PORT="1", SWARM_START_PATIENCE="0",
     )  # fmt: skip
-    assert (code, out) == (3, "")
+    assert (code, out) == (1, "")
     assert "Error Code: 6002" in err
+
+
+async def test_arguments_that_a_run_script_appended_are_ignored_in_one_line(environment):
+    given = ["-serverAddress", "x", "-genJoinToken"]
+    code, out, err = await run(environment, *given, stdin=b"PWD\nEXIT\n")
+    assert code == 0
+    assert "EXITING" in out
+    ignored = [line for line in err.splitlines() if "ignores the arguments" in line]
+    assert [line.split("arguments ")[1] for line in ignored] == ["'-serverAddress x -genJoinToken'"]
 
 
 async def test_a_certificate_of_another_role_is_refused(environment, sn):

@@ -272,7 +272,9 @@ async def test_a_taken_port_is_said(world):
 async def test_the_ready_line_names_the_port(tmp_path, caplog):
     caplog.set_level("INFO")
     pki = Pki(tmp_path)
-    serving = asyncio.create_task(web.serve(settings_of(pki), Echo(tmp_path)))
+    serving = asyncio.create_task(
+        web.serve(settings_of(pki), Echo(tmp_path), pki.identity(NodeKind.SWCI))
+    )
     async with asyncio.timeout(PATIENCE):
         while not (ready := [r.message for r in caplog.records if "starting SWCI" in r.message]):
             await asyncio.sleep(0.01)

@@ -68,6 +68,20 @@ def test_a_hash_of_other_parameters_still_counts_and_is_outdated(monkeypatch):
     assert users.is_outdated(kept)
 
 
+@pytest.mark.usefixtures("cheap")
+def test_nobodys_hash_is_looked_at_like_any_other_and_matches_nothing(monkeypatch):
+    looked_at = []
+    scrypt = users.hashlib.scrypt
+    monkeypatch.setattr(
+        users.hashlib,
+        "scrypt",
+        lambda *a, **more: looked_at.append(more["n"]) or scrypt(*a, **more),
+    )
+    assert not users.matches("", users.nobody())
+    assert not users.matches("secret", users.nobody())
+    assert looked_at == [4, 4]
+
+
 @pytest.mark.parametrize("kept", ["", "x", "scrypt$4$1$1$!", "md5$1$1$1$x$y"])
 def test_what_is_no_hash_matches_nothing(kept):
     assert not users.matches("", kept)

@@ -16,6 +16,9 @@ class Certificate:
     def __init__(self, fingerprint):
         self.fingerprint = fingerprint
 
+    def is_or_was(self, fingerprint):
+        return fingerprint == self.fingerprint
+
 
 BY_LEADER, BY_OTHER = Certificate(LEADER), Certificate(OTHER)
 

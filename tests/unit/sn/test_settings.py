@@ -33,4 +33,7 @@ def test_what_is_announced():
     services = SnSettings(sn_api_service="api.sn", sn_eth_p2p_service="p2p.sn")
     assert services.api_endpoint("host", 1) == "api.sn:443"
     assert services.p2p_endpoint("host", 1) == "p2p.sn:30303"
+    services = SnSettings(sn_api_service="api.sn:8443", sn_eth_p2p_service="p2p.sn:31303")
+    assert services.api_endpoint("host", 1) == "api.sn:8443"
+    assert services.p2p_endpoint("host", 1) == "p2p.sn:31303"
     assert SnSettings(this_node_ip="::1").api_endpoint("host", 1) == "[::1]:1"

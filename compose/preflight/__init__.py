@@ -1,0 +1,1 @@
+"""The checks before a run that need cryptography: identity, and who answers where."""

@@ -1,0 +1,1 @@
+"""The services ``prepare``, ``begin``, ``ml-N`` and ``result`` of ``compose.yaml``."""

@@ -1,0 +1,110 @@
+"""A certificate that replaces another: its predecessor's key says so.
+
+Nodes are known by the fingerprint they registered with. A node whose certificate is renewed in
+mid-life still has the former key, and signs with it whom it became. It sends that statement with
+each request, in :data:`HEADER`; who knows the former fingerprint then knows the new one, on any SN,
+at once, whoever signed the new certificate. Nobody else can make it: it takes the former key.
+"""
+
+import base64
+import binascii
+from collections.abc import Iterable
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from services.common.certificate import PeerCertificate, describe, fingerprint_of
+from services.common.material import Material
+
+HEADER = "swarm-renewed"
+MOST = 4
+"""Former certificates that a node tells of: one that missed more renewals must register anew."""
+LONGEST = 12 * 1024
+"""Characters of the header's value."""
+
+
+def statement(former: Material, now: str) -> str:
+    """The former key's word that its holder has the certificate with fingerprint ``now``."""
+    text = _text(fingerprint_of(former.leaf), now)
+    return f"{_encode(former.leaf.public_bytes(Encoding.DER))}.{_encode(_sign(former.key, text))}"
+
+
+def statements(former: Iterable[Material], now: str) -> str:
+    """The header's value, of the last ones that fit; empty where nothing was renewed."""
+    value = ""
+    for each in reversed(list(former)[-MOST:]):
+        longer = ",".join(filter(None, [value, statement(each, now)]))
+        if len(longer) > LONGEST:
+            break
+        value = longer
+    return value
+
+
+def confirmed(who: PeerCertificate, value: str | None) -> PeerCertificate:
+    """A caller's certificate with the former ones that it proves; what proves nothing is ignored.
+
+    Args:
+        who: the certificate of the TLS connection.
+        value: of the header.
+    """
+    if not value or len(value) > LONGEST:
+        return who
+    parts = value.split(",")[:MOST]
+    return who.renewed_from(f for f in (_former(who, part.strip()) for part in parts) if f)
+
+
+def _former(who: PeerCertificate, part: str) -> str | None:
+    """The fingerprint of one former certificate, if its key vouches for ``who``."""
+    try:
+        der, signature = (_decode(each) for each in part.split(".", 1))
+        certificate = x509.load_der_x509_certificate(der)
+        former = describe(certificate)
+        _verify(certificate, signature, _text(former.fingerprint, who.fingerprint))
+    except (ValueError, TypeError, binascii.Error, InvalidSignature, UnsupportedAlgorithm):
+        return None
+    return former.fingerprint if former.role is who.role else None
+
+
+def _text(former: str, now: str) -> bytes:
+    return f"swarm/renewed|{former}|{now}".encode()
+
+
+def _sign(key: PrivateKeyTypes, text: bytes) -> bytes:
+    match key:
+        case rsa.RSAPrivateKey():
+            return key.sign(text, padding.PKCS1v15(), hashes.SHA256())
+        case ec.EllipticCurvePrivateKey():
+            return key.sign(text, ec.ECDSA(hashes.SHA256()))
+        case ed25519.Ed25519PrivateKey() | ed448.Ed448PrivateKey():
+            return key.sign(text)
+        case _:
+            return b""  # no key that TLS could use
+
+
+def _verify(certificate: x509.Certificate, signature: bytes, text: bytes) -> None:
+    """Check a signature.
+
+    Raises:
+        InvalidSignature: it is not the certificate's key's.
+    """
+    match certificate.public_key():
+        case rsa.RSAPublicKey() as key:
+            key.verify(signature, text, padding.PKCS1v15(), hashes.SHA256())
+        case ec.EllipticCurvePublicKey() as key:
+            key.verify(signature, text, ec.ECDSA(hashes.SHA256()))
+        case ed25519.Ed25519PublicKey() | ed448.Ed448PublicKey() as key:
+            key.verify(signature, text)
+        case _:
+            raise InvalidSignature
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode()
+
+
+def _decode(text: str) -> bytes:
+    return base64.b64decode(text.encode("ascii"), b"-_", validate=True)
