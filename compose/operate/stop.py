@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from compose.operate.engine import Engine
 from compose.operate.errors import OperateError
 from compose.operate.explain import explain
-from compose.operate.find import STOPPING, Found, read
+from compose.operate.find import STOPPING, Found
+from compose.operate.listing import look
 
 SECONDS = 30
 """How long a container has to end by itself; a SWOP ends others first."""
@@ -33,8 +33,7 @@ def main(argv: list[str]) -> int:
         for component in components
     } or {component for group in STOPPING for component in group}
     engine = Engine(options.sudo)
-    found = read(engine.containers(*options.filter), os.environ.get("SWARM_IMAGES", ""))
-    found = [each for each in found if each.component in chosen]
+    found = [each for each in look(engine, options.filter) if each.component in chosen]
     if options.keep:
         found = [each for each in found if each.is_running]
     if not found:

@@ -144,7 +144,8 @@ def matches(each, chosen):
         bound = each["NetworkSettings"]["Ports"].values()
         return any(b[0]["HostPort"] == value for b in bound) and each["State"]["Running"]
     values = {"name": value in each["Name"], "id": each["Id"] == value,
-              "status": each["State"]["Status"] == value}  # fmt: skip
+              "status": each["State"]["Status"] == value,
+              "network": each["HostConfig"]["NetworkMode"] == value}  # fmt: skip
     return values[key]
 
 
