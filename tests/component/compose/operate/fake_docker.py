@@ -170,7 +170,10 @@ def stop(state, words):
 def remove(state, words):
     for name in words:
         each = None if name.startswith("--") else container(state, name)
-        if each:
+        if each and each["Name"][1:] in state["going"]:
+            state["containers"].remove(each)  # it is gone at the next look
+            fail(f"removal of container {name} is already in progress")
+        elif each:
             state["containers"].remove(each)
         elif not name.startswith("--"):
             fail(f"No such container: {name}")
