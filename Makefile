@@ -34,7 +34,7 @@ UP_breast-cancer := ML_ARGUMENTS= SWARM_PAIRS=3 SWARM_FOURTH=0 MIN_PEERS=$(or $(
 UP := SWARM_RUN_DIR=$(UP_DIR) SWARM_UID=$$(id -u) SWARM_GID=$$(id -g) EXAMPLE=$(EXAMPLE) $(UP_$(EXAMPLE)) docker compose -f compose/compose.yaml \
     $(if $(SWARM_LICENSE_PORT)$(SWARM_SWCI_PORT),-f compose/compose.ports.yaml)
 
-.PHONY: help setup demo images up down compose-demo up-swop down-swop test test-containers matrix check lint types imports generated fmt contracts proto freeze clean
+.PHONY: help setup demo images up down compose-demo up-swop down-swop swarm test test-containers matrix check lint types imports generated fmt contracts proto freeze clean
 
 help:            ## list targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -104,6 +104,9 @@ down-swop:       ## remove its containers, volumes, network and what its SWOPs b
 	done
 	@$(SWOP_FLOW) --profile three down
 	@docker volume ls -q --filter label=com.docker.compose.project=$(or $(COMPOSE_PROJECT_NAME),swarm-swop) | xargs -r docker volume rm >/dev/null
+
+swarm: setup     ## swarm.pyz: the `swarm` command as one file, for hosts without this folder (docs/swarm-command.md)
+	@$(PY) -m compose.operate.pack swarm.pyz
 
 test: setup      ## all tests; those that start whole swarms one at a time, after the others
 	$(PY) -m pytest -n 2 --dist loadgroup -m "not swarm and not docker" $(PYTEST_ARGS)

@@ -63,10 +63,17 @@ def component_of(labels: Mapping[str, str], image: str, prefix: str = "") -> str
     return named[1] if named else ""
 
 
-def read(inspected: Sequence[dict[str, Any]], prefix: str = "") -> list[Found]:
+def read(
+    inspected: Sequence[dict[str, Any]], prefix: str = "", beside: Sequence[dict[str, Any]] = ()
+) -> list[Found]:
     """The swarm's containers among those inspected, in the order of :data:`COMPONENTS`.
 
     One that has an SL's volumes is its ML container, whoever started it.
+
+    Args:
+        inspected: containers as ``docker inspect`` tells of them.
+        prefix: SWARM_IMAGES.
+        beside: more, of which only the ML containers of these SLs count.
     """
     found, others = [], []
     for each in inspected:
@@ -78,7 +85,8 @@ def read(inspected: Sequence[dict[str, Any]], prefix: str = "") -> list[Found]:
         else:
             others.append(each)
     sls = {name for each in found if each.component == "sl" for name in (each.id, each.name)}
-    for each in others:
+    known = {each.id for each in found}
+    for each in (*others, *(one for one in beside if one.get("Id") not in known)):
         shared = (each.get("HostConfig") or {}).get("VolumesFrom") or ()
         if sls & {str(source).partition(":")[0] for source in shared}:
             found.append(_found(each, "ml", _image(each)))

@@ -26,8 +26,7 @@ def main(argv: list[str]) -> int:
     )  # fmt: skip
     parser.add_argument("--sudo", action="store_true", help="run Docker with sudo")
     options = parser.parse_args(argv)
-    containers = Engine(options.sudo).containers(*options.filter)
-    found = read(containers, os.environ.get("SWARM_IMAGES", ""))
+    found = look(Engine(options.sudo), options.filter)
     if options.json:
         for each in found:
             print(json.dumps(asdict(each)))
@@ -36,6 +35,19 @@ def main(argv: list[str]) -> int:
     else:
         print("nothing of a swarm is here")
     return 0
+
+
+def look(engine: Engine, filters: Sequence[str]) -> list[Found]:
+    """The swarm's containers on this host.
+
+    Args:
+        engine: whom to ask.
+        filters: of ``docker ps``; ML containers go with their SLs, also where they are on no
+            network of the swarm's.
+    """
+    chosen = engine.containers(*filters)
+    beside = engine.containers() if filters else []
+    return read(chosen, os.environ.get("SWARM_IMAGES", ""), beside)
 
 
 def table(found: Sequence[Found]) -> str:

@@ -16,6 +16,7 @@ READY_LINES: Mapping[str, str] = {
 }
 """What nodes say when they are; the others have a health check only."""
 LOOK_S = 0.5
+SETTLE_S = 2.0
 TAIL = 40
 """Lines of the log that are looked at."""
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ : \S+ : ")
@@ -29,6 +30,8 @@ class Verdict:
     has_ended: bool
     text: str
     """The last that it said."""
+    has_sign: bool = True
+    """Whether it can say that it is ready; others are after :data:`SETTLE_S` seconds."""
 
 
 def judge(component: str, inspected: Mapping[str, Any], log: str) -> Verdict:
@@ -53,7 +56,7 @@ def judge(component: str, inspected: Mapping[str, Any], log: str) -> Verdict:
     said = component in READY_LINES and READY_LINES[component] in log
     has_sign = bool(health) or component in READY_LINES
     ready = health == "healthy" or said or not has_sign
-    return Verdict(bool(state.get("Running")) and ready, False, text)
+    return Verdict(bool(state.get("Running")) and ready, False, text, has_sign)
 
 
 def wait_until_ready(
@@ -83,7 +86,7 @@ def wait_until_ready(
             if verdict.has_ended:
                 say(f"{name} {verdict.text}")
                 return 1
-            if verdict.is_ready:
+            if verdict.is_ready and (verdict.has_sign or passed >= SETTLE_S):
                 say(f"{passed:4.0f} s  {name} is ready")
                 del waiting[each]
             elif passed > (plan.wait_s or 0):

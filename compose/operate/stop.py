@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from compose.operate.engine import Engine
 from compose.operate.errors import OperateError
 from compose.operate.explain import explain
-from compose.operate.find import STOPPING, Found, read
+from compose.operate.find import STOPPING, Found
+from compose.operate.listing import look
 
+IN_PROGRESS = "already in progress"
+"""What Docker says of a container that was made with ``--rm`` and is going just now."""
+PATIENCE_S, LOOK_S = 30.0, 0.2
 SECONDS = 30
 """How long a container has to end by itself; a SWOP ends others first."""
 CHOICES = {
@@ -33,8 +37,7 @@ def main(argv: list[str]) -> int:
         for component in components
     } or {component for group in STOPPING for component in group}
     engine = Engine(options.sudo)
-    found = read(engine.containers(*options.filter), os.environ.get("SWARM_IMAGES", ""))
-    found = [each for each in found if each.component in chosen]
+    found = [each for each in look(engine, options.filter) if each.component in chosen]
     if options.keep:
         found = [each for each in found if each.is_running]
     if not found:
@@ -70,9 +73,20 @@ def _stop(engine: Engine, found: Found, keep: bool, seconds: int) -> str | None:
     if keep:
         return None
     done = engine.try_run("container", "rm", "--volumes", found.id)
-    if done.returncode and _is_there(engine, found):
-        return f"was not removed: {explain(done.stderr.decode('utf-8', 'replace'))}"
+    said = done.stderr.decode("utf-8", "replace")
+    if done.returncode and _stays(engine, found, IN_PROGRESS in said):
+        return f"was not removed: {explain(said)}"
     return None
+
+
+def _stays(engine: Engine, found: Found, is_going: bool) -> bool:
+    """Whether a container is there still; one that removes itself has time for it."""
+    deadline = time.monotonic() + (PATIENCE_S if is_going else 0)
+    while _is_there(engine, found):
+        if time.monotonic() >= deadline:
+            return True
+        time.sleep(LOOK_S)
+    return False
 
 
 def _is_there(engine: Engine, found: Found) -> bool:

@@ -20,15 +20,30 @@ class Services:
 
     def __init__(self, endpoints: Sequence[str], say: Callable[[str], None]) -> None:
         self._misses = dict.fromkeys(endpoints, 0)
+        self._tries: dict[str, asyncio.Task[bool]] = {}
         self._say = say
 
     async def run(self) -> None:
-        """Watch until cancelled."""
-        while True:
-            answers = await asyncio.gather(*map(_answers, self._misses))
-            for endpoint, answered in zip(list(self._misses), answers, strict=True):
-                self.seen(endpoint, answered)
-            await asyncio.sleep(EVERY_SECONDS)
+        """Watch until cancelled.
+
+        The name of a dead container may take long not to be found, in a thread that cannot be
+        cancelled; so there is at most one try of each service at a time.
+        """
+        try:
+            while True:
+                for endpoint in self._misses:
+                    if endpoint not in self._tries:
+                        self._tries[endpoint] = asyncio.create_task(_answers(endpoint))
+                await asyncio.wait(self._tries.values(), timeout=CONNECT_SECONDS)
+                for endpoint in self._misses:
+                    self.seen(endpoint, self._answered(endpoint))
+                await asyncio.sleep(EVERY_SECONDS)
+        finally:
+            for each in self._tries.values():
+                each.cancel()
+
+    def _answered(self, endpoint: str) -> bool:
+        return self._tries[endpoint].done() and self._tries.pop(endpoint).result()
 
     def seen(self, endpoint: str, answered: bool) -> None:
         """Note whether a service answered."""
@@ -43,9 +58,8 @@ class Services:
 async def _answers(endpoint: str) -> bool:
     host, _, port = endpoint.rpartition(":")
     try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            _, writer = await asyncio.open_connection(host, int(port))
-    except (OSError, TimeoutError):
+        _, writer = await asyncio.open_connection(host, int(port))
+    except OSError:
         return False
     writer.close()
     with contextlib.suppress(OSError):

@@ -98,12 +98,18 @@ class Run:
         except docker.errors.NotFound:
             return ""
 
-    def until(self, pattern: str, service: str = "result") -> "re.Match[str]":
-        """Wait until a service has said something; the last time that it did."""
+    def until(self, pattern: str, service: str = "result", after: int = 0) -> "re.Match[str]":
+        """Wait until a service has said something; the last time that it did.
+
+        Args:
+            pattern: regular expression for it.
+            service: its name.
+            after: where in what it said; what came before does not count.
+        """
         found: list[re.Match[str]] = []
 
         def look() -> bool:
-            found[:] = re.finditer(pattern, self.said(service))
+            found[:] = re.finditer(pattern, self.said(service)[after:])
             return bool(found)
 
         self.wait(look, f"{service} said {pattern}")

@@ -19,8 +19,8 @@ from tests.containers.organisations import (
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(2400)]
 
-EPOCHS = 3
-"""About 20 rounds, so that there is time for a fault in the middle."""
+EPOCHS = 2
+"""About 15 rounds, so that there is time for a fault in the middle."""
 HELLO = """
 import socket, ssl
 context = ssl.create_default_context()
@@ -146,7 +146,6 @@ def test_two_organisations_train_behind_proxies(behind_proxies):
     assert_passes_tls_on(swarm.a, hosts[1], https)
 
     rounds_under_way(swarm, 3)
-    assert swarm.a.log("sn-1").count("linked to SN-2") == 1  # the link holds
     swarm.b.service("proxy").pause()
     moved = f"registered SL {swarm.b.project}-sl-1 at fs.sl-1.org-b.swarm:{https}"
     swarm.until(lambda: moved in swarm.a.log("sn-1"), "B's SL goes on with A's SN")

@@ -38,7 +38,7 @@ class Desk:
             (r"\b(sn|sl|ml|license|swci)(?=[12$])", rf"{self.mark}-\1"),
             (r"host-1-net", self.mark),
             (r"ml-pytorch:[\w.]+", f"ml-pytorch:{TAG}"),
-            (r"--ml-e=MIN_PEERS=2", "--ml-e=MIN_PEERS=2 --ml-e=MAX_EPOCHS=3"),
+            (r"--ml-e=MIN_PEERS=2", "--ml-e=MIN_PEERS=2 --ml-e=MAX_EPOCHS=2"),
         ):
             text = re.sub(old, new, text)
         done = subprocess.run(

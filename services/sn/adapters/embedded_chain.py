@@ -26,7 +26,8 @@ from services.sn.adapters.evm_ports import ChainThread
 from services.sn.adapters.evm_store import KEY, Store
 from services.sn.adapters.json_params import from_outside
 from services.sn.adapters.json_rpc import METHOD_NOT_FOUND, READ_METHODS, JsonRpc, number
-from services.sn.adapters.p2p import P2P, Peer
+from services.sn.adapters.p2p import P2P
+from services.sn.adapters.p2p_link import Peer
 from services.sn.adapters.provider import EmbeddedProvider
 
 log = logging.getLogger("swarm.chain")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from services.sn.adapters.account import SwarmAccount
-from services.sn.adapters.p2p import Peer
+from services.sn.adapters.p2p_link import Peer
 from services.sn.adapters.site import Site
 
 

@@ -9,7 +9,6 @@ import json
 import logging
 import socket
 from collections.abc import Coroutine, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import rlp
@@ -29,10 +28,13 @@ from services.sn.adapters.evm_votes import Vote, encode_votes
 from services.sn.adapters.p2p_exchange import Exchange, block_message
 from services.sn.adapters.p2p_holders import Holders
 from services.sn.adapters.p2p_link import (
+    DUPLICATE,
     FRAMES,
+    HANDOVER_S,
     REFUSED,
     Credentials,
     Link,
+    Peer,
     certificate_of,
     der_of,
     end_untrusted,
@@ -59,22 +61,6 @@ MAX_NAMED = 16
 """How many such endpoints are dialled at the same time."""
 MAX_ACCEPTED = 2 * MAX_PEERS
 """Connections from others, links or on the way to be one."""
-DUPLICATE = 4001
-"""Close code."""
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Another SN that this one is linked to."""
-
-    name: str
-    """Common name of its certificate."""
-    fingerprint: str
-    """Of its certificate, 64 hex digits."""
-    address: str
-    """Its account, ``0x`` hex."""
-    endpoint: str
-    """``host:port`` that it listens on, empty where it does not."""
 
 
 class P2P:
@@ -171,7 +157,7 @@ class P2P:
             for endpoint in (*self._join, *self._known):
                 self._dial_later(endpoint)
             tasks.create_task(
-                end_untrusted(self._identity, self._links, self._holders.renewed, self._spawn)
+                end_untrusted(self._identity, self._links, self._renewed, self._spawn)
             )
             if self._sock is not None:
                 tasks.create_task(self._listen(self._sock))
@@ -245,7 +231,7 @@ class P2P:
         self._dialling.add(endpoint)
         self._spawn(self._keep_dialling(endpoint))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, object]) -> None:
         try:
             assert self._tasks is not None
             self._tasks.create_task(work)
@@ -278,17 +264,29 @@ class P2P:
             if self._owners.get(endpoint) in self._links:
                 await self._changed.wait()
                 continue
-            try:
-                async with self._connect(endpoint) as connection:
-                    if await self._talk(connection, endpoint):
-                        pause, tries = REDIAL_S, 0
-            except (OSError, TimeoutError, WebSocketException) as exc:
-                self._complain(endpoint, exc)
-            except Exception as exc:
-                log.exception("the link to %s broke: this is a bug", endpoint)
-                self._complain(endpoint, exc)
+            if await self._dial(endpoint):
+                pause, tries = REDIAL_S, 0
             await asyncio.sleep(pause)
             pause = min(pause * 2, REDIAL_MAX_S)
+
+    async def _dial(self, endpoint: str) -> bool:
+        """One connection to another SN, until it ends; whether it became a link."""
+        try:
+            async with self._connect(endpoint) as connection:
+                return await self._talk(connection, endpoint)
+        except (OSError, TimeoutError, WebSocketException) as exc:
+            self._complain(endpoint, exc)
+        except Exception as exc:
+            log.exception("the link to %s broke: this is a bug", endpoint)
+            self._complain(endpoint, exc)
+        return False
+
+    def _renewed(self) -> None:
+        """Our identity is another: show it, and check the others', before old links must end."""
+        self._holders.renewed()
+        for link in self._links.values():
+            if link.dialled and link.endpoint:
+                self._spawn(self._dial(link.endpoint))  # takes the old one's place
 
     def _complain(self, endpoint: str, exc: Exception) -> None:
         reason = str(exc) or type(exc).__name__
@@ -355,7 +353,7 @@ class P2P:
             preferred = link.dialled == (self._me < link.address)
             if old.dialled != link.dialled and not preferred:
                 return False
-            self._spawn(old.connection.close(DUPLICATE, "linked anew"))
+            self._spawn(old.retire(HANDOVER_S if old.dialled == link.dialled else 0.0))
         self._links[link.address] = link
         self._complaints.pop(link.endpoint, None)
         if link.endpoint:

@@ -41,8 +41,10 @@ CHECK_S = 5.0
 ONE_BY_ONE_S = 1.0
 """Seconds until the next such link is ended: the one before is back by then, where its SN has been
 renewed, so that an SN that removes a CA does not lose the majority."""
-REFUSED = 4003
-"""Close code."""
+REFUSED, DUPLICATE = 4003, 4001
+"""Close codes."""
+HANDOVER_S = 1.0
+"""Seconds that a link stays open once another took its place: the other SN has to see that, too."""
 CUT_S = 2.0
 """Seconds that such a link has to take a farewell."""
 
@@ -129,6 +131,20 @@ class Credentials:
             raise ForbiddenError(f"{other.common_name} claims an account that is not its own")
 
 
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another SN that this one is linked to."""
+
+    name: str
+    """Common name of its certificate."""
+    fingerprint: str
+    """Of its certificate, 64 hex digits."""
+    address: str
+    """Its account, ``0x`` hex."""
+    endpoint: str
+    """``host:port`` that it listens on, empty where it does not."""
+
+
 async def receive_hello(connection: Connection) -> Hello:
     """The other side's HELLO.
 
@@ -182,6 +198,11 @@ class Link:
     def __str__(self) -> str:
         return f"{self.certificate.common_name} (0x{self.address.hex()[:8]})"
 
+    async def retire(self, after_s: float) -> None:
+        """Close it; another took its place."""
+        await asyncio.sleep(after_s)
+        await self.connection.close(DUPLICATE, "linked anew")
+
     def objection(self, identity: Identity) -> str | None:
         """Why the other SN's certificate is not trusted any more."""
         tls = self.connection.transport.get_extra_info("ssl_object")
@@ -221,14 +242,14 @@ class Link:
 
 async def end_untrusted(
     identity: Identity, links: Mapping[bytes, Link], renewed: Callable[[], None],
-    spawn: Callable[[Coroutine[Any, Any, None]], None],
+    spawn: Callable[[Coroutine[Any, Any, object]], None],
 ) -> None:  # fmt: skip
     """End links to SNs whose certificate ended, or whose CA is not trusted any more; for ever.
 
     Args:
         identity: ours.
         links: the present ones.
-        renewed: called when ours is another.
+        renewed: called when ours is another, before links end because of it.
         spawn: lets links be closed, which takes a moment.
     """
     seen = 0
@@ -237,6 +258,7 @@ async def end_untrusted(
         if identity.generation != seen:
             seen = identity.generation
             renewed()
+            await asyncio.sleep(2 * CHECK_S)  # the other SNs do the same, not at the same moment
         for link in list(links.values()):
             if (why := link.objection(identity)) is not None:
                 log.warning("link to %s ends: %s", link, why)

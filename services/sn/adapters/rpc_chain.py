@@ -17,7 +17,7 @@ from services.sn.adapters.account import account_from, account_of
 from services.sn.adapters.deployment import Deployment, require_contracts
 from services.sn.adapters.evm_store import DATABASE, KEY, lock_folder
 from services.sn.adapters.json_rpc import METHOD_NOT_FOUND, READ_METHODS, SERVER_ERROR
-from services.sn.adapters.p2p import Peer
+from services.sn.adapters.p2p_link import Peer
 from services.sn.adapters.requests import ask, plain_hex, plain_int
 from services.sn.adapters.rpc_client import (
     Facts,

@@ -81,7 +81,7 @@ class FakePlace(Place):
         text = "Options:\n      --brand-new string   A new option\n"
         self.set(
             runs=True, images=[TINY], networks=["bridge", self.mark], containers=[], made=[],
-            stubborn=[], volumes={}, help=text,
+            stubborn=[], going=[], volumes={}, help=text,
         )  # fmt: skip
 
     def set(self, **changes):

@@ -144,7 +144,8 @@ def matches(each, chosen):
         bound = each["NetworkSettings"]["Ports"].values()
         return any(b[0]["HostPort"] == value for b in bound) and each["State"]["Running"]
     values = {"name": value in each["Name"], "id": each["Id"] == value,
-              "status": each["State"]["Status"] == value}  # fmt: skip
+              "status": each["State"]["Status"] == value,
+              "network": each["HostConfig"]["NetworkMode"] == value}  # fmt: skip
     return values[key]
 
 
@@ -169,7 +170,10 @@ def stop(state, words):
 def remove(state, words):
     for name in words:
         each = None if name.startswith("--") else container(state, name)
-        if each:
+        if each and each["Name"][1:] in state["going"]:
+            state["containers"].remove(each)  # it is gone at the next look
+            fail(f"removal of container {name} is already in progress")
+        elif each:
             state["containers"].remove(each)
         elif not name.startswith("--"):
             fail(f"No such container: {name}")

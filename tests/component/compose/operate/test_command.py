@@ -56,6 +56,13 @@ def test_what_goes_wrong_with_a_stop_is_said(fake):
     assert fake.left() == ["sn1"]
 
 
+def test_what_removes_itself_meanwhile_has_stopped(fake):
+    assert fake.run("sn", "sn1", "-d", *BUSY) == 0
+    fake.set(going=[fake.name("sn1")])
+    assert fake.swarm("stop-swarm") == 0
+    assert fake.out.endswith("stopped, removed\n")
+
+
 def test_an_sl_without_an_sn(fake):
     assert fake.swarm("run-sl", "--host-ip=h", f"--image={TINY}") == 2
     assert "no SN runs on this host" in fake.err

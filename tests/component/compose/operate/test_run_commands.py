@@ -167,6 +167,18 @@ def test_list_and_stop(place):
     assert place.out == "nothing of a swarm is here\n"
 
 
+def test_an_ml_container_goes_with_its_sl(place):
+    """It is on no network of the swarm's."""
+    ml = ["--ml-image", TINY, "--ml-name", place.name("ml"), "--ml-stop-signal=KILL"]
+    words = [f"--network={place.mark}", *ml, "--ml-cmd=sleep 600", *BUSY]
+    assert place.run("sl", "sl", "-d", *words) == 0
+    mine = f"--filter=network={place.mark}"
+    assert place.swarm("list", "--json", mine) == 0
+    assert [json.loads(line)["component"] for line in place.out.splitlines()] == ["sl", "ml"]
+    assert place.swarm("stop-swarm", mine) == 0
+    assert place.left() == []
+
+
 def test_containers_of_others_are_left_alone(place):
     words = [
         "--label",
