@@ -31,9 +31,9 @@ async def until_sn(client, endpoint, condition):
     """What the client's SN says of another SN, once it meets the condition."""
     async with asyncio.timeout(PATIENCE):
         while True:
-            (found,) = [n for n in await client.nodes() if n.endpoint == endpoint]
-            if condition(found):
-                return found
+            found = [n for n in await client.nodes() if n.endpoint == endpoint and condition(n)]
+            if found:  # its SN may learn of another port a moment after the one that has it
+                return found[0]
             await asyncio.sleep(0.05)
 
 
