@@ -139,7 +139,8 @@ def _last_line(said: bytes) -> str:
 
 def _container(wanted: Wanted) -> list[str]:
     """The tools image on this host's network or the swarm's, with the files at their own paths."""
-    words = ["run", "--rm", f"--network={wanted.network or 'host'}", "--user=0:0"]
+    words = ["run", "--rm", "--pull=never"]  # it gets keys: nobody may put theirs in its place
+    words += [f"--network={wanted.network or 'host'}", "--user=0:0"]
     words += [f"--mount=type=bind,src={each},dst={each},readonly" for each in wanted.files]
     return [*words, wanted.image_of("tools")]
 

@@ -140,6 +140,21 @@ def test_the_archive_is_private_and_safe_to_unpack(tmp_path: Path) -> None:
     assert manifest == digests
 
 
+def test_no_file_of_the_archive_replaces_another(tmp_path: Path) -> None:
+    bundle = Bundle(tmp_path / "swarm_logs_h_1.tar.gz", Redactor(["hunter2hunter2"]))
+    for name in ("sn1/log.txt", "sn1./log.txt", "SN1/log.txt", "a b", "a_b"):
+        bundle.text(name, name)
+    bundle.text("hunter2hunter2.txt", "x")
+    bundle.close("summary")
+    with tarfile.open(bundle.path) as archive:
+        names = [each.partition("/")[2] for each in archive.getnames()]
+    assert names == [
+        "sn1/log.txt", "sn1/log-2.txt", "SN1/log-3.txt", "a_b", "a_b-2", "summary.txt",
+        "manifest.json",
+    ]  # fmt: skip
+    assert bundle.problems == ["<removed>.txt was left out: a known secret was still in it"]
+
+
 def test_an_archive_that_cannot_be_written_whole_is_not_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

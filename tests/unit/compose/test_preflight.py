@@ -137,7 +137,22 @@ def test_options_are_those_of_run_sn_and_run_sl() -> None:
     assert sl.remote()[:2] == ["--role", "sl"]
 
 
+def test_options_of_the_run_commands_that_it_does_not_look_at() -> None:
+    license_server = parse(
+        ["-d", "--wait", "--name=license1", "--license-port=5815", "-v", "a:/b", "-p", "8443:443",
+         "--secondary-apls-ip=b", "--secondary-apls-port=5816", "--cmd", "x y"], "", lambda _: ""
+    )  # fmt: skip
+    assert (license_server.role, license_server.ports) == ("license", (5815, 8443))
+    assert license_server.addresses["license"] == ("b:5816",)
+    sl = parse(
+        ["--ml-image=x", "--ml-name=ml1", "--ml-e=A=B", "--sl-fs-port=30305", "--network-alias=y",
+         "--secondary-apls-port=1", "--publish=127.0.0.1:80:8080/tcp"], "", lambda _: "sl"
+    )  # fmt: skip
+    assert sl.ports == (80, 30305)
+
+
 @pytest.mark.parametrize("words", [[], ["--role=x"], ["--role=sn", "--needs=x=1"],
+                                   ["--role=sn", "--sn-api-prt=1"],
                                    ["--role=sn", "--publish=70000"]])  # fmt: skip
 def test_arguments_that_will_not_do(words: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
