@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import tarfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -222,6 +223,32 @@ def test_a_run_folder_goes_in_without_its_keys(tmp_path: Path) -> None:
     assert log.startswith(b"(390") and len(log) < 11_000 and b"ERROR : boom" in log
     assert (node.name, node.failed, node.last_errors) == ("sl-1", True, ["ERROR : boom"])
     assert node.certificates == ["sl-1-cert.pem expires in 2 days: renew it"]
+
+
+@pytest.mark.timeout(20)
+def test_links_pipes_and_devices_in_a_run_folder_are_not_opened(tmp_path: Path) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    for folder in (run / "logs", run / "certs", elsewhere):
+        folder.mkdir(parents=True)
+    for name in ("a.log", "a.json", "a.yaml"):
+        (elsewhere / name).write_text('{"nodes": [{"name": "from elsewhere"}]}')
+    (run / "logs" / "sn-1.log").write_text("fine\n")
+    (run / "logs" / "folder").symlink_to(elsewhere)
+    (run / "logs" / "link.log").symlink_to(elsewhere / "a.log")
+    (run / "state.json").symlink_to(elsewhere / "a.json")
+    os.mkfifo(run / "logs" / "pipe.log")
+    os.mkfifo(run / "certs" / "pipe-key.pem")
+    (run / "certs" / "zero-key.pem").symlink_to("/dev/zero")
+    (run / "certs" / "sn-1-cert.pem").symlink_to("/dev/zero")
+    (run / "a.yaml").symlink_to(elsewhere / "a.yaml")
+    bundle = Bundle(tmp_path / "swarm_logs_h_1.tar.gz", Redactor())
+    nodes = collect_run.gather(bundle, run, log_bytes=1000)
+    collect_run.workspace(bundle, run)
+    bundle.close("")
+    with tarfile.open(bundle.path) as archive:
+        names = {each.partition("/")[2] for each in archive.getnames()}
+    assert names == {"run/logs/sn-1.log", "summary.txt", "manifest.json"}
+    assert [each.name for each in nodes] == ["sn-1"]
 
 
 def test_hpes_form_of_the_call_and_an_engine_that_is_not_there(
