@@ -23,6 +23,7 @@ from compose.operate import collect_host
 from compose.operate import preflight_checks as checks
 from compose.operate import preflight_facts as facts
 from compose.operate.collect_certs import certificates
+from compose.operate.explain import explain
 from compose.operate.preflight_findings import (
     FAIL,
     WARN,
@@ -120,9 +121,10 @@ def _remote(wanted: Wanted) -> list[Finding]:
         why = f"no end within {REMOTE_SECONDS:.0f} s"
     except (OSError, ValueError, TypeError) as exc:
         said = locals().get("done")
-        why = _last_line(said.stderr) if said is not None else str(exc)
-    help_ = f"make images, or docker load: {wanted.image_of('tools')} is needed"
-    return [Finding(FAIL, "identity and swarm", f"could not be checked: {why}", help_)]
+        why = explain(said.stderr.decode("utf-8", "replace")) if said is not None else str(exc)
+    text, _, help_ = why.partition(". ")
+    help_ = help_ or f"see that {wanted.image_of('tools')} runs, which looks at them"
+    return [Finding(FAIL, "identity and swarm", f"could not be checked: {text}", help_)]
 
 
 def _has_packages() -> bool:
@@ -130,11 +132,6 @@ def _has_packages() -> bool:
     if not (collect_host.ROOT / "compose" / "preflight" / "__main__.py").is_file():
         return False
     return all(importlib.util.find_spec(name) for name in ("cryptography", "pydantic_settings"))
-
-
-def _last_line(said: bytes) -> str:
-    lines = said.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1][:300] if lines else "it said nothing"
 
 
 def _container(wanted: Wanted) -> list[str]:

@@ -175,3 +175,29 @@ def test_no_docker_is_said_and_the_rest_is_checked(
 def test_the_version_is_that_of_the_images() -> None:
     assert VERSION == catalogue.VERSION
     assert collect_host.our_version().startswith(VERSION)
+
+
+@pytest.mark.parametrize(
+    ("said", "text", "do"),
+    [
+        ("docker: Error response from daemon: No such image: our/tools:1.\n"
+         "\nRun 'docker run --help' for more information\n", "image our/tools:1", "make images"),
+        ("docker: Error response from daemon: network nonet not found.\n"
+         "\nRun 'docker run --help' for more information\n", "no network nonet", "network create"),
+        ("Traceback\nValueError: odd\n", "ValueError: odd", "tools"),
+    ],
+)  # fmt: skip
+def test_why_the_tools_image_could_not_look(
+    said: str, text: str, do: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    command = tmp_path / "docker"
+    command.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{said}END\nexit 125\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(preflight, "_has_packages", lambda: False)
+    assert preflight.main(["--role=sl", "--key=k", "--cert=c", "--json"]) == 1
+    told = [each for each in json.loads(capsys.readouterr().out) if each["level"] == FAIL]
+    [found] = [each for each in told if each["subject"] == "identity and swarm"]
+    assert text in found["text"]
+    assert do in found["do"]
