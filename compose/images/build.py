@@ -7,7 +7,14 @@ import tarfile
 import time
 from pathlib import Path
 
-from compose.images.catalogue import Surroundings, check, command, full_name, with_base
+from compose.images.catalogue import (
+    IMAGES,
+    Surroundings,
+    check,
+    command,
+    full_name,
+    with_base,
+)
 from compose.images.engine import has, identity, megabytes, require, run, run_docker
 from compose.images.sources import digest
 from compose.plan import REPOSITORY
@@ -72,7 +79,8 @@ class Builder:
         revision = run(["git", "rev-parse", "HEAD"]).stdout.strip()
         created = run(["git", "log", "-1", "--format=%cI"]).stdout.strip()
         wheels = "scratch" if self._wheels is None else _as_image(self._wheels)
-        sources, mirror = digest(REPOSITORY), os.environ.get("DEBIAN_MIRROR", "")
+        sources = {name: digest(REPOSITORY, name) for name in IMAGES}
+        mirror = os.environ.get("DEBIAN_MIRROR", "")
         return Surroundings(self._base_image, wheels, secrets, revision, created, sources, mirror)
 
 

@@ -1,7 +1,7 @@
 """Which images there are, and the command that builds one; pure."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.common.errors import ConfigError
 
@@ -10,6 +10,8 @@ PREFIX = "swarm-learning"
 TAG = VERSION
 SOURCES = "swarm.sources"
 """Label: digest of the sources that an image was built from."""
+BASE_SOURCES = "swarm.base"
+"""Label of the base, which those built on it inherit: digest of its sources, the same for all."""
 BASE = "base"
 """What all services are built on."""
 
@@ -89,8 +91,8 @@ class Surroundings:
     revision: str = ""
     created: str = ""
     """When that revision was made; the same sources make the same labels."""
-    sources: str = ""
-    """Their digest."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Digests by the name of the image."""
     mirror: str = ""
     """URL of a Debian mirror, for base images that name none."""
 
@@ -137,7 +139,10 @@ def command(name: str, prefix: str, tag: str, around: Surroundings) -> list[str]
         words += ["--build-arg", f"{key}={value}"]
     for key, value in labels.items():
         words += ["--label", f"org.opencontainers.image.{key}={value}"]
-    words += ["--label", f"{SOURCES}={around.sources}"]
+    sources = around.sources.get(name, "")
+    words += ["--label", f"{SOURCES}={sources}"]
+    if name == BASE:
+        words += ["--label", f"{BASE_SOURCES}={sources}"]
     for key, path in around.secrets.items():
         words += ["--secret", f"id={key},src={path}"]
     return [*words, "."]

@@ -31,6 +31,7 @@ class Bundle:
         self.problems: list[str] = []
         self._root = path.name[: -len(".tar.gz")]
         self._digests: dict[str, str] = {}
+        self._taken: set[str] = set()
         self._broken: OSError | None = None
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._file = os.fdopen(descriptor, "wb")
@@ -81,13 +82,25 @@ class Bundle:
 
     def _add(self, name: str, text: str) -> None:
         content = text.encode("utf-8", "replace")
-        if self.redactor.leaks(content):
+        if self.redactor.leaks(name.encode("utf-8", "replace") + b"\n" + content):
             self.problem(f"{name} was left out: a known secret was still in it")
             return
         self._write(name, content)
 
+    def _free(self, name: str) -> str:
+        """``name``, or another where there is a file of this name: none replaces another."""
+        stem, dot, suffix = name.rpartition(".")
+        for number in range(2, len(self._digests) + 3):
+            if name.lower() not in self._taken:
+                break
+            name = f"{stem}-{number}.{suffix}" if dot else f"{suffix}-{number}"
+        self._taken.add(name.lower())
+        return name
+
     def _write(self, name: str, content: bytes) -> None:
-        safe = "/".join(_ODD.sub("_", part).strip(".") or "_" for part in name.split("/") if part)
+        safe = self._free(
+            "/".join(_ODD.sub("_", part).strip(".") or "_" for part in name.split("/") if part)
+        )
         self._digests[safe] = hashlib.sha256(content).hexdigest()
         member = tarfile.TarInfo(f"{self._root}/{safe}")
         member.size, member.mode, member.mtime = len(content), 0o600, int(time.time())

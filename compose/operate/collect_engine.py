@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import collections
 import json
-import os
-import shutil
 import subprocess
 import threading
 from typing import IO, Any
 
+from compose.operate.engine import words_of_docker
+
 SECONDS = 60.0
 _CHUNK = 1 << 16
-_SOCKET = "/var/run/docker.sock"
 
 
 class EngineError(Exception):
@@ -20,17 +19,9 @@ class EngineError(Exception):
 
 
 def command() -> list[str]:
-    """The words that begin each command: ``docker``, or ``podman`` where only that is there."""
-    if shutil.which("docker") is None and shutil.which("podman") is not None:
-        return ["podman"]
-    needs_sudo = (
-        os.geteuid() != 0
-        and not os.environ.get("DOCKER_HOST")
-        and os.path.exists(_SOCKET)  # noqa: PTH110
-        and not os.access(_SOCKET, os.W_OK)
-        and shutil.which("sudo") is not None
-    )
-    return ["sudo", "-n", "docker"] if needs_sudo else ["docker"]
+    """The words that begin each command; sudo asks nothing, as nobody may be there to answer."""
+    words = words_of_docker()
+    return ["sudo", "-n", *words[1:]] if words[0] == "sudo" else words
 
 
 def ask(*words: str, seconds: float = SECONDS) -> str:

@@ -8,7 +8,7 @@ from compose.operate.collect_names import is_file_name, is_secret_name
 
 _ASSIGNED = re.compile(
     r"(?P<before>^|[^A-Za-z0-9_])(?P<name>[A-Za-z_][A-Za-z0-9_.-]{0,200})"
-    r"(?P<quote>\\*[\"']?)(?P<sign>\s{0,8}[:=]\s{0,40})"
+    r"(?P<quote>\\*[\"']?)(?P<sign>\s{0,8}(?:[:=]|%3[AaDd])\s{0,40})"
 )
 """A name and a colon or an equals sign; what follows is the value."""
 _OPTION = re.compile(r"(?P<name>--?[A-Za-z][A-Za-z0-9-]{1,60})\s+(?=\S)")
@@ -28,7 +28,7 @@ def redact_line(line: str, mark: str) -> tuple[str, int | None, int]:
         The line; the indentation of a field whose value may go on in the lines below; how many
         values were removed.
     """
-    if ":" not in line and "=" not in line and "-" not in line:
+    if ":" not in line and "=" not in line and "-" not in line and "%" not in line:
         return line, None, 0
     done, at, times, block = "", 0, 0, None
     while True:

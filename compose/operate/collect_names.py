@@ -8,14 +8,18 @@ WORDS = frozenset(
     [
         "password", "passwd", "pass", "pwd", "passphrase", "secret", "secrets", "token", "tokens",
         "auth", "authorization", "credential", "credentials", "cookie", "cookies", "apikey", "csrf",
-        "setupcode", "sessionid", "privatekey", "accesskey",
+        "setupcode", "sessionid", "privatekey", "accesskey", "passwords", "passwort",
+        "kennwort", "pw", "jwt", "bearer",
     ]
 )  # fmt: skip
 """A name with one of these words in it names a secret."""
+ENDINGS = ("password", "passwd", "passphrase", "passwort", "token", "secret", "apikey", "auth")
+"""So end words that are two, as in ``PGPASSWORD`` and ``identitytoken``."""
 PAIRS = frozenset(
     [
         ("api", "key"), ("private", "key"), ("access", "key"), ("secret", "key"), ("ssh", "key"),
         ("setup", "code"), ("session", "id"), ("signing", "key"), ("encryption", "key"),
+        ("account", "key"), ("storage", "key"), ("master", "key"),
     ]
 )  # fmt: skip
 """Two words that name a secret only together."""
@@ -41,6 +45,8 @@ def is_secret_name(name: str, *, variable: bool = False) -> bool:
     """
     words = [word.lower() for word in _WORD.findall(name)]
     if WORDS.intersection(words) or PAIRS.intersection(zip(words, words[1:])):
+        return True
+    if any(word.endswith(ENDINGS) for word in words):
         return True
     return variable and bool(words) and words[-1] in ("key", "keys")
 

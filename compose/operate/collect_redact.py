@@ -14,12 +14,15 @@ import json
 import re
 import urllib.parse
 from collections import Counter
-from typing import Iterable, Iterator
+from typing import Callable, Iterable, Iterator, Mapping, Match
 
 from compose.operate.collect_fields import redact_line, remainder_is_block
 from compose.operate.collect_names import blobs, is_file_name, is_secret_name
+from compose.operate.collect_rules import MARK, RULES
+from compose.operate.plain import plain
 
-MARK = "<removed>"
+_PAIR = 2
+"""Name and value, as a list."""
 SHORTEST_KNOWN = 6
 """Characters that a secret must have to be looked for everywhere; shorter ones are in any word."""
 _COMMON = frozenset(["true", "false", "none", "null", "required", "optional", "disabled"])
@@ -27,14 +30,9 @@ LONGEST_PEM = 30_000
 _PEM = re.compile(
     rf"-----BEGIN ([A-Z0-9 ]{{1,40}})-----.{{0,{LONGEST_PEM}}}?-----END \1-----", re.DOTALL
 )
+_WRITTEN = re.compile(r"\\+(?:u001b|x1b|033|e)\[[0-?]*[ -/]*[@-~]", re.IGNORECASE)
+"""An escape sequence as JSON and programs write it."""
 _PEM_EDGE = re.compile(r"-----(BEGIN|END) ([A-Z0-9 ]{1,40})-----")
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{1,20}:/{2})[^\s\"'<>`]*@")
-_REST = re.compile(
-    r"((?:set-)?cookie|authorization|setup[ _-]?code|x-csrf-token)\b(?=[\"':= ]|\s).*",
-    re.IGNORECASE,
-)
-_SCHEME = re.compile(r"\b(basic|bearer)\s+[A-Za-z0-9+/=._~-]{6,}", re.IGNORECASE)
-_SESSION = re.compile(r"(swarm_license=)[^\s;\"']+")
 
 
 class Redactor:
@@ -83,14 +81,13 @@ class Redactor:
         return any(secret in text for secret in self._known)
 
     def text(self, text: str) -> str:
-        """A text without its secrets; lines stay lines."""
+        """A text without its secrets, and without colours, among which some would hide."""
+        text = _WRITTEN.sub("", plain(text))
         text = self._count("PEM block", _PEM, r"<removed: \1>", text)
         text = self._torn(text)
         text = self._known_values(text)
-        text = self._count("credentials in a URL", _URL, rf"\1{MARK}@", text)
-        text = self._count("cookie, header or setup code", _REST, rf"\1: {MARK}", text)
-        text = self._count("credentials of a header", _SCHEME, rf"\1 {MARK}", text)
-        text = self._count("cookie, header or setup code", _SESSION, rf"\1{MARK}", text)
+        for rule in RULES:
+            text = self._count(rule.kind, rule.pattern, rule.instead, text)
         return self._blobs(self._fields(text))
 
     def json(self, value: object, name: str = "") -> object:
@@ -101,9 +98,11 @@ class Redactor:
             name: of the field that holds it.
         """
         if isinstance(value, dict):
+            named = _named(value)
             return {
-                self.text(key): self._field(key, each) for key, each in value.items()
-            }  # fmt: skip
+                self.text(key): self._field(named if key.lower() == "value" else key, each)
+                for key, each in value.items()
+            }
         if isinstance(value, list):
             return self._list(value, name)
         return self.text(value) if isinstance(value, str) else value
@@ -130,22 +129,34 @@ class Redactor:
         if name.lower() in ("env", "environment"):
             return [self.environment(v) if isinstance(v, str) else self.json(v) for v in values]
         cleaned: list[object] = []
-        hidden = False  # the word before was an option such as --password
+        before = ""  # an option such as --password, or the name of a pair
         for each in values:
-            if hidden and isinstance(each, str):
+            if not isinstance(each, str):
+                cleaned.append(self.json(each))
+            elif before and is_secret_name(before):
                 self.removed["option"] += 1
                 cleaned.append(MARK)
             else:
-                cleaned.append(self.json(each))
-            hidden = (
-                isinstance(each, str) and each.startswith("-") and "=" not in each
-                and is_secret_name(each)
-            )  # fmt: skip
+                cleaned.append(self._after(before, each))
+            before = each if isinstance(each, str) and self._names(each, values) else ""
         return cleaned
 
-    def _count(self, kind: str, pattern: re.Pattern[str], by: str, text: str) -> str:
-        text, times = pattern.subn(by, text)
-        if times:
+    def _names(self, word: str, words: list[object]) -> bool:
+        """Whether a word may name the one that follows it."""
+        return (word.startswith("-") and "=" not in word) or len(words) == _PAIR
+
+    def _after(self, option: str, word: str) -> str:
+        """A word, which may be the option's value, as ``NAME:PASSWORD`` is that of ``--user``."""
+        both, start = self.text(f"{option} {word}"), f"{option} "
+        return both[len(start) :] if option and both.startswith(start) else self.text(word)
+
+    def _count(
+        self, kind: str, pattern: re.Pattern[str], by: str | Callable[[Match[str]], str], text: str
+    ) -> str:
+        before = text.count("<removed")
+        text = pattern.sub(by, text)
+        times = text.count("<removed") - before
+        if times > 0:
             self.removed[kind] += times
         return text
 
@@ -188,6 +199,12 @@ class Redactor:
             self.removed["base64"] += 1
             text = f"{text[:start]}{MARK}{text[end:]}"
         return text
+
+
+def _named(value: Mapping[str, object]) -> str:
+    """The name where a value has ``name`` and ``value``, as headers and variables do."""
+    found = next((value[key] for key in value if key.lower() in ("name", "key")), "")
+    return found if isinstance(found, str) and found else "value"
 
 
 def _escaped(secret: str) -> set[str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import stat
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Iterator
@@ -14,6 +17,8 @@ from compose.operate.collect_texts import is_wanted, is_wanted_text
 
 SUFFIXES = (".json", ".jsonl", ".log", ".txt", ".yaml", ".yml", ".csv", ".toml")
 MOST_FILES = 1000
+_SMALL = 1 << 20
+"""Bytes of a key, of certificates, and of a workspace's file."""
 
 
 def gather(bundle: Bundle, folder: Path, log_bytes: int) -> list[Node]:
@@ -29,7 +34,7 @@ def gather(bundle: Bundle, folder: Path, log_bytes: int) -> list[Node]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; runs are in runs/")
-    for key in folder.rglob("*-key.pem"):
+    for key in (path for path in _files(folder) if path.name.endswith("-key.pem")):
         bundle.part(f"key {key.name}", _learn(bundle, key))
     texts: dict[str, str] = {}
     taken = 0
@@ -57,8 +62,8 @@ def workspace(bundle: Bundle, folder: Path) -> None:
     for path in _files(folder):
         name = path.relative_to(folder).as_posix()
         named = path.suffix in (".yaml", ".yml") or "swci" in path.parts[-3:-1]
-        if named and is_wanted(name) and path.stat().st_size < (1 << 20) and taken < MOST_FILES:
-            content = path.read_bytes()
+        if named and is_wanted(name) and path.stat().st_size < _SMALL and taken < MOST_FILES:
+            content, _ = _last(path, _SMALL)
             if is_wanted_text(content):
                 bundle.text(f"workspace/{name}", content.decode("utf-8", "replace"))
                 taken += 1
@@ -71,18 +76,30 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
+def _last(path: Path, most: int) -> tuple[bytes, int]:
+    """The last bytes of a plain file, and its size; whoever may write there gets no other opened.
+
+    Raises:
+        OSError: it is a link, a pipe or a device, or cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as stream:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(errno.EINVAL, "is no plain file", str(path))
+        stream.seek(max(0, about.st_size - most))
+        return stream.read(most), about.st_size
+
+
 def _learn(bundle: Bundle, key: Path) -> Callable[[], None]:
-    return lambda: bundle.redactor.learn_key(key.read_text("ascii", "replace"))
+    return lambda: bundle.redactor.learn_key(_last(key, _SMALL)[0].decode("ascii", "replace"))
 
 
 def _file(
     bundle: Bundle, path: Path, name: str, most: int, texts: dict[str, str]
 ) -> Callable[[], None]:
     def add() -> None:
-        with path.open("rb") as stream:
-            size = path.stat().st_size
-            stream.seek(max(0, size - most))
-            content = stream.read(most)
+        content, size = _last(path, most)
         text = content.decode("utf-8", "replace")
         if size > most:
             text = f"({size - most} bytes of older lines were left out: --max-mb)\n{text}"
@@ -99,7 +116,7 @@ def _file(
 def _nodes(folder: Path, texts: dict[str, str], bundle: Bundle) -> list[Node]:
     """The processes of the run, by its state file and their logs."""
     try:
-        state: Any = json.loads((folder / "state.json").read_text())
+        state: Any = json.loads(_last(folder / "state.json", 16 << 20)[0])
     except (OSError, ValueError) as exc:
         bundle.problem(f"{folder}/state.json: {exc}")
         state = {}
@@ -124,7 +141,7 @@ def _nodes(folder: Path, texts: dict[str, str], bundle: Bundle) -> list[Node]:
 def _certificates(folder: Path, name: str) -> list[str]:
     path = folder / "certs" / f"{name}-cert.pem"
     try:
-        found = certificates(path.read_bytes())
+        found = certificates(_last(path, _SMALL)[0])
     except OSError:
         return []
     now = datetime.now(timezone.utc)

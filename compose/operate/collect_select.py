@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Iterable, Mapping
+
+from compose.operate.find import ROLE, TITLE, component_of, kind_of_image, volumes_from
+from compose.operate.plan import LABEL
 
 Inspected = Mapping[str, Any]
 """A container as ``docker inspect`` tells it."""
-OUR_LABELS = ("swarm.sources", "swarm.swop", "swarm.role", "swarm.composition")
+SOURCES = "swarm.sources"
+"""Label of our images, ML images among them."""
+OUR_LABELS = (LABEL, SOURCES, ROLE, "swarm.swop", "swarm.composition")
 PROJECT = "com.docker.compose.project"
-_OUR_IMAGE = re.compile(
-    r"(?:^|/)swarm-learning(?:-[\w.]+)?/(?P<kind>sn|sl|swop|swci|license|tools|slm-ui)(?:[:@]|$)"
-)
-_NAMED = ("sn", "sl", "swop", "swci", "license", "tools")
-_TITLES = (
-    ("license server", "license"), ("swarm network", "sn"), ("swarm learning node", "sl"),
-    ("swop", "swop"), ("swci", "swci"), ("certificates", "tools"),
-)  # fmt: skip
+_TOOLS = "Swarm Learning: Certificates, flows, socket proxy"
 
 
 def labels_of(container: Inspected) -> Mapping[str, str]:
@@ -41,26 +38,12 @@ def environment_of(container: Inspected) -> dict[str, str]:
 
 
 def kind_of(container: Inspected) -> str:
-    """``sn``, ``sl``, ``swop``, ``swci``, ``license``, ``tools``, ``ml`` or ``other``."""
-    role = labels_of(container).get("swarm.role", "").lower()
-    if role in ("sl", "ml"):
-        return role
-    found = _OUR_IMAGE.search(image_of(container))
-    if found:
-        return found["kind"]
-    if "swarm.sources" in labels_of(container):
-        title = labels_of(container).get("org.opencontainers.image.title", "").lower()
-        for word, kind in _TITLES:
-            if word in title:
-                return kind
-        return "ml"
-    return "ml" if volumes_from(container) else "other"
-
-
-def volumes_from(container: Inspected) -> list[str]:
-    """Names or ids of the containers whose volumes it has."""
-    given = (container.get("HostConfig") or {}).get("VolumesFrom") or []
-    return [str(each).split(":")[0].lstrip("/") for each in given]
+    """One of `find.COMPONENTS`, ``tools``, ``slm-ui`` or ``other``."""
+    labels, image = labels_of(container), image_of(container)
+    kind = component_of(labels, image) or kind_of_image(image)
+    if kind or labels.get(TITLE) == _TOOLS:
+        return kind or "tools"
+    return "ml" if SOURCES in labels or volumes_from(container) else "other"
 
 
 def ours(
@@ -88,7 +71,7 @@ def ours(
 
 def _is_ours(container: Inspected) -> bool:
     has_label = any(label in labels_of(container) for label in OUR_LABELS)
-    return has_label or bool(_OUR_IMAGE.search(image_of(container)))
+    return has_label or bool(kind_of_image(image_of(container)))
 
 
 def _attached(container: Inspected, to: list[Inspected]) -> bool:

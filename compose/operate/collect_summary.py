@@ -31,6 +31,7 @@ class Node:
     image_id: str = ""
     version: str = ""
     sources: str = ""
+    """Digest of what all services share; empty where it is not built on that."""
     error: str = ""
     last_errors: list[str] = field(default_factory=list)
     certificates: list[str] = field(default_factory=list)
@@ -72,7 +73,7 @@ def node_of(container: Mapping[str, Any], name: str, kind: str, labels: Mapping[
         image=str((container.get("Config") or {}).get("Image", "")),
         image_id=str(container.get("Image", ""))[:19],
         version=labels.get("org.opencontainers.image.version", ""),
-        sources=labels.get("swarm.sources", ""), error=str(state.get("Error", "")),
+        sources=labels.get("swarm.base", ""), error=str(state.get("Error", "")),
     )  # fmt: skip
 
 

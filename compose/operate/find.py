@@ -24,7 +24,7 @@ COMPONENTS = ("sn", "sl", "ml", "swop", "swci", "license")
 STOPPING: tuple[tuple[str, ...], ...] = (("swci",), ("ml", "sl"), ("swop",), ("sn",), ("license",))
 """In which order a swarm ends: who uses others before whom they use."""
 
-_IMAGE = re.compile(r"(?:^|/)swarm-learning/(sn|sl|swop|swci|license)(?:[:@]|$)")
+_IMAGE = re.compile(r"(?:^|/)swarm-learning/(sn|sl|swop|swci|license|tools|slm-ui)(?:[:@]|$)")
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,27 @@ def component_of(labels: Mapping[str, str], image: str, prefix: str = "") -> str
         return labels[ROLE].lower()
     if labels.get(TITLE) in TITLES:
         return TITLES[labels[TITLE]]
+    named = kind_of_image(image, prefix)
+    return named if named in COMPONENTS else ""
+
+
+def kind_of_image(image: str, prefix: str = "") -> str:
+    """What an image of ours, or of HPE's, is by its name; empty for any other.
+
+    Args:
+        image: its name, with or without a registry.
+        prefix: SWARM_IMAGES.
+    """
     if prefix and image.startswith(f"{prefix}/"):
         image = f"swarm-learning/{image[len(prefix) + 1 :]}"
     named = _IMAGE.search(image)
     return named[1] if named else ""
+
+
+def volumes_from(inspected: Mapping[str, Any]) -> list[str]:
+    """Names or ids of the containers whose volumes a container has."""
+    given = (inspected.get("HostConfig") or {}).get("VolumesFrom") or ()
+    return [str(each).partition(":")[0].lstrip("/") for each in given]
 
 
 def read(
@@ -87,8 +104,7 @@ def read(
     sls = {name for each in found if each.component == "sl" for name in (each.id, each.name)}
     known = {each.id for each in found}
     for each in (*others, *(one for one in beside if one.get("Id") not in known)):
-        shared = (each.get("HostConfig") or {}).get("VolumesFrom") or ()
-        if sls & {str(source).partition(":")[0] for source in shared}:
+        if sls & set(volumes_from(each)):
             found.append(_found(each, "ml", _image(each)))
     return sorted(found, key=lambda each: (COMPONENTS.index(each.component), each.name))
 

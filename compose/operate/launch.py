@@ -13,6 +13,7 @@ from typing import Callable
 from compose.operate.engine import Engine
 from compose.operate.errors import OperateError
 from compose.operate.explain import explain, missing_image
+from compose.operate.plain import plain
 from compose.operate.plan import Container, Plan
 from compose.operate.ready import wait_until_ready
 from compose.operate.script import INFO_FILE, INFO_FORMAT, order
@@ -22,7 +23,7 @@ NEVER_STARTED = "0001-01-01"
 
 def say(text: str) -> None:
     """A line for people, beside the output that programs read."""
-    print(text, file=sys.stderr, flush=True)
+    print(plain(text), file=sys.stderr, flush=True)
 
 
 def launch(plan: Plan, engine: Engine) -> int:

@@ -10,6 +10,7 @@ from typing import Sequence
 
 from compose.operate.engine import Engine
 from compose.operate.find import Found, read
+from compose.operate.plain import line
 
 HEAD = ("COMPONENT", "NAME", "STATE", "STARTED (UTC)", "PORTS", "NETWORKS", "IMAGE")
 
@@ -61,4 +62,5 @@ def table(found: Sequence[Found]) -> str:
 def _row(each: Found) -> Sequence[str]:
     started = "" if each.started.startswith("0001") else each.started[:19].replace("T", " ")
     ports, networks = ", ".join(each.ports) or "-", ", ".join(each.networks) or "-"
-    return each.component, each.name, each.state, started or "-", ports, networks, each.image
+    cells = (each.component, each.name, each.state, started or "-", ports, networks, each.image)
+    return [line(cell) for cell in cells]

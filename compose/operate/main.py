@@ -7,6 +7,7 @@ from importlib import import_module
 
 from compose.operate.errors import OperateError
 from compose.operate.host import VERSION
+from compose.operate.plain import plain
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "gen-cert": ("compose.operate.gen_cert", "make the certificates of one host"),
@@ -51,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _dispatch(words[0], list(words[1:]))
     except OperateError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"Error: {plain(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130

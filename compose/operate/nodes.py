@@ -131,8 +131,9 @@ def license_server(given: Parsed, host: Host) -> list[str]:
     words = [f"--volume={data}:/hpe"]
     if given.get("license-port"):
         words.append(f"--publish={port_of('license-port', given.get('license-port'))}:{LICENSE}")
-    restarts = given.given("restart", "rm") is not None or ("rm", None) in given.docker
-    return words if restarts else [*words, "--restart=unless-stopped"]
+    is_told = given.given("restart", "rm") is not None or ("rm", None) in given.docker
+    is_watched = not given.flag("detach")  # whoever sees it fail does not want it to go on
+    return words if is_told or is_watched else [*words, "--restart=unless-stopped"]
 
 
 NODES: dict[str, Callable[[Parsed, Host], list[str]]] = {

@@ -23,6 +23,7 @@ from compose.operate import collect_host
 from compose.operate import preflight_checks as checks
 from compose.operate import preflight_facts as facts
 from compose.operate.collect_certs import certificates
+from compose.operate.explain import explain
 from compose.operate.preflight_findings import (
     FAIL,
     WARN,
@@ -120,9 +121,10 @@ def _remote(wanted: Wanted) -> list[Finding]:
         why = f"no end within {REMOTE_SECONDS:.0f} s"
     except (OSError, ValueError, TypeError) as exc:
         said = locals().get("done")
-        why = _last_line(said.stderr) if said is not None else str(exc)
-    help_ = f"make images, or docker load: {wanted.image_of('tools')} is needed"
-    return [Finding(FAIL, "identity and swarm", f"could not be checked: {why}", help_)]
+        why = explain(said.stderr.decode("utf-8", "replace")) if said is not None else str(exc)
+    text, _, help_ = why.partition(". ")
+    help_ = help_ or f"see that {wanted.image_of('tools')} runs, which looks at them"
+    return [Finding(FAIL, "identity and swarm", f"could not be checked: {text}", help_)]
 
 
 def _has_packages() -> bool:
@@ -132,14 +134,10 @@ def _has_packages() -> bool:
     return all(importlib.util.find_spec(name) for name in ("cryptography", "pydantic_settings"))
 
 
-def _last_line(said: bytes) -> str:
-    lines = said.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1][:300] if lines else "it said nothing"
-
-
 def _container(wanted: Wanted) -> list[str]:
     """The tools image on this host's network or the swarm's, with the files at their own paths."""
-    words = ["run", "--rm", f"--network={wanted.network or 'host'}", "--user=0:0"]
+    words = ["run", "--rm", "--pull=never"]  # it gets keys: nobody may put theirs in its place
+    words += [f"--network={wanted.network or 'host'}", "--user=0:0"]
     words += [f"--mount=type=bind,src={each},dst={each},readonly" for each in wanted.files]
     return [*words, wanted.image_of("tools")]
 

@@ -37,6 +37,7 @@ class Image:
     present: bool
     version: str = ""
     sources: str = ""
+    """Digest of what all services share; empty where it is not built on that."""
 
 
 def docker(found: Docker, user: str) -> list[Finding]:
@@ -88,17 +89,16 @@ def images(found: Iterable[Image], needed: Iterable[str]) -> list[Finding]:
         findings.append(Finding(FAIL, "images", f"missing: {', '.join(fatal)}",
             "make images, or docker load -i the archive that your partner made"))  # fmt: skip
     here = [each for each in every if each.present]
-    for what, values in (
-        ("versions", {each.version for each in here}), ("sources", {each.sources for each in here})
-    ):  # fmt: skip
+    versions, sources = {each.version for each in here}, {each.sources for each in here} - {""}
+    for what, values in (("versions", versions), ("sources", sources)):
         if len(values) > 1:
             findings.append(Finding(FAIL if what == "versions" else WARN, "images",
                 f"of different {what}: {', '.join(sorted(v[:12] or '?' for v in values))}",
                 "build or load all of them again, on all hosts the same"))  # fmt: skip
     if not findings:
         others = f"; not here, and not needed: {', '.join(missing)}" if missing else ""
-        versions = ", ".join({each.version or "?" for each in here})
-        findings.append(Finding(OK, "images", f"{len(here)} of version {versions}{others}"))
+        shown = ", ".join(each or "?" for each in versions)
+        findings.append(Finding(OK, "images", f"{len(here)} of version {shown}{others}"))
     return findings
 
 

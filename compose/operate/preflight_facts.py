@@ -47,7 +47,7 @@ def images(prefix: str, tag: str) -> list[Image]:
             continue
         told = labels or {}
         version = told.get("org.opencontainers.image.version", "")
-        found.append(Image(name, True, version, told.get("swarm.sources", "")))
+        found.append(Image(name, True, version, told.get("swarm.base", "")))
     return found
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Iterable, Mapping
 
+from compose.operate.plain import line
+
 OK, WARN, FAIL = "ok", "warn", "FAIL"
 _ORDER = (OK, WARN, FAIL)
 
@@ -50,9 +52,9 @@ def table(findings: list[Finding]) -> str:
     width = max((len(each.subject) for each in findings), default=0)
     lines = []
     for each in findings:
-        lines.append(f"{each.level:4}  {each.subject:{width}}  {each.text}".rstrip())
+        lines.append(f"{each.level:4}  {line(each.subject):{width}}  {line(each.text)}".rstrip())
         if each.level != OK and each.do:
-            lines.append(f"{'':4}  {'':{width}}  do: {each.do}")
+            lines.append(f"{'':4}  {'':{width}}  do: {line(each.do)}")
     counts = {level: sum(each.level == level for each in findings) for level in _ORDER}
     lines.append("")
     lines.append(f"{counts[OK]} ok, {counts[WARN]} to look at, {counts[FAIL]} that would fail")

@@ -4,6 +4,7 @@ from them."""  # noqa: D205, D209
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,9 +83,12 @@ def parse(argv: list[str], description: str, role_of: Callable[[str], str]) -> W
         role_of: tells the role of a certificate's file.
     """
     parser = _parser(description)
-    options = parser.parse_args(argv)
+    options, others = parser.parse_known_args(argv)
+    _no_misspelling(parser, others)
     role = options.role or ("sn" if _is_sn(options) else role_of(options.cert or ""))
     if role == "lic":
+        role = "license"
+    if not role and options.license_port:
         role = "license"
     if role not in ROLES:
         parser.error("which node is to start? --role sn, sl, swop, swci or license")
@@ -106,7 +110,7 @@ def _is_sn(options: argparse.Namespace) -> bool:
 
 
 def _ports(options: argparse.Namespace) -> tuple[int, ...]:
-    own = [options.sn_p2p_port, options.sl_fs_port, *options.publish]
+    own = [options.sn_p2p_port, options.sl_fs_port, options.license_port, *options.publish]
     if _is_sn(options):
         own.append(options.sn_api_port)
     return tuple(sorted({each for each in own if each}))
@@ -116,8 +120,11 @@ def _addresses(options: argparse.Namespace, role: str) -> dict[str, tuple[str, .
     sentinel = _of(options.sentinel_ip, options.sentinel_api_port, options.sentinel_api_service)
     sn = _of(options.sn_ip, options.sn_api_port, options.sn_api_service) if role != "sn" else []
     license_server = [
-        _with_port(host, options.apls_port or LICENSE)
-        for host in (options.apls_ip, options.secondary_apls_ip)
+        _with_port(host, port or LICENSE)
+        for host, port in (
+            (options.apls_ip, options.apls_port),
+            (options.secondary_apls_ip, options.secondary_apls_port),
+        )
         if host
     ]
     p2p = [_with_port(each, P2P) for each in options.p2p]
@@ -151,16 +158,31 @@ def _need(text: str) -> tuple[str, int]:
 
 
 def _port(text: str) -> int:
-    number = int(text.rpartition("/")[0] or text)
+    number = int(text.partition("/")[0])
     if not 0 < number < _PORTS:
         raise argparse.ArgumentTypeError("a port is a number from 1 to 65535")
     return number
+
+
+def _published(text: str) -> int:
+    """Port of this host in Docker's ``[[ADDRESS:]PORT:]PORT[/tcp]``."""
+    return _port((text.rpartition(":")[0] or text).rpartition(":")[2].partition("-")[0])
+
+
+def _no_misspelling(parser: argparse.ArgumentParser, others: list[str]) -> None:
+    """Pass over what only the run commands look at, but not what was meant for us."""
+    for word in (each.partition("=")[0] for each in others):
+        known = [name for action in parser._actions for name in action.option_strings]
+        close = difflib.get_close_matches(word, known, 1, 0.85) if word.startswith("--") else []
+        if close:
+            parser.error(f"unknown option {word}: did you mean {close[0]}?")
 
 
 def _parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="swarm preflight", description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Other options of the run commands and of Docker are passed over.",
     )  # fmt: skip
     add = parser.add_argument
     add("--role", choices=ROLES, help="what is to start (default: what the certificate says)")
@@ -175,7 +197,14 @@ def _parser(description: str) -> argparse.ArgumentParser:
         add(f"--{name}", metavar="ADDRESS")
     add("--apls-ip", "--primary-apls-ip", metavar="ADDRESS", help="the license server")
     add("--apls-port", "--primary-apls-port", type=_port, metavar="PORT")
-    for name in ("sentinel-api-port", "sn-api-port", "sn-p2p-port", "sl-fs-port"):
+    for name in (
+        "sentinel-api-port",
+        "sn-api-port",
+        "sn-p2p-port",
+        "sl-fs-port",
+        "license-port",
+        "secondary-apls-port",
+    ):
         add(f"--{name}", type=_port, metavar="PORT")
     for name in ("sentinel-api-service", "sn-api-service", "sn-p2p-service", "sl-fs-service"):
         add(f"--{name}", metavar="NAME[:PORT]")
@@ -183,8 +212,8 @@ def _parser(description: str) -> argparse.ArgumentParser:
         help="the file server of an SL elsewhere (repeat it)")  # fmt: skip
     add("--p2p", action="append", default=[], metavar="HOST[:PORT]",
         help="an SN's peer-to-peer port (default: the sentinel's, 30303)")  # fmt: skip
-    add("--publish", action="append", default=[], type=_port, metavar="PORT",
-        help="a port that must be free here (repeat it)")  # fmt: skip
+    add("--publish", "-p", action="append", default=[], type=_published, metavar="PORT",
+        help="must be free here (repeat it); as Docker has it, PORT:INSIDE, too")  # fmt: skip
     add("--network", metavar="NAME", help="Docker's network that the node will be in")
     add("--image", metavar="NAME", help="of the node; others by SWARM_IMAGES and SWARM_TAG")
     add("--embedded", action="store_true", help="no Docker: processes on this machine")

@@ -136,7 +136,7 @@ def _find_socket(engine: Engine, name: str, image: str) -> str:
             image,
             *FIND_SOCKET[1:],
         )
-        found = engine.run("run", "--rm", "--network=none", *look)
+        found = engine.run("run", "--rm", "--pull=never", "--network=none", *look)
         if found:
             return f"{volume}:{found[len('/search/') :]}"
     return ""

@@ -12,6 +12,7 @@ from compose.operate.errors import OperateError
 from compose.operate.explain import explain
 from compose.operate.find import STOPPING, Found
 from compose.operate.listing import look
+from compose.operate.plain import plain
 
 IN_PROGRESS = "already in progress"
 """What Docker says of a container that was made with ``--rm`` and is going just now."""
@@ -58,7 +59,7 @@ def _stop_all(engine: Engine, found: list[Found], keep: bool, seconds: int) -> i
                 text = problem or (
                     f"stopped{'' if keep else ', removed'}" if each.is_running else "removed"
                 )
-                print(f"{each.component:8}{each.name:24} {text}", flush=True)
+                print(plain(f"{each.component:8}{each.name:24} {text}"), flush=True)
     if failed:
         print(f"{failed} of {len(found)} did not stop", file=sys.stderr)
     return 1 if failed else 0

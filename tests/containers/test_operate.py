@@ -6,54 +6,32 @@ definitions have credentials in them.
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
 import time
 import uuid
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
-import docker
 import pytest
 
-from compose.images.catalogue import SOURCES, VERSION, full_name
-from compose.images.sources import digest
+from compose.images.catalogue import VERSION, full_name
 from compose.plan import REPOSITORY
 from services.common.ids import NodeKind
 from tests.component.swop import docker_place
+from tests.containers.conftest import why_not
 from tests.pki import Pki
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
 TAG = os.environ.get("SWARM_TAG") or VERSION
+NEEDED = ("license", "sn", "sl", "swci", "tools")
 PATIENCE = 400.0
 """Seconds on a machine that does other things, too."""
 SECRETS = {
     "variable": "v4r-Zq9xT7", "log": "l0g-Kw3nB8", "task": "t4sk-Pm5cR2", "proxy": "pr0xy-Hj6dF1",
 }  # fmt: skip
-
-
-@cache
-def why_not() -> str | None:
-    """Why there can be no such tests here; None where there can."""
-    if reason := docker_place.why_not():
-        return reason
-    if shutil.which("docker") is None:
-        return "there is no docker command, only an engine"
-    sources = digest(REPOSITORY)
-    with docker_place.connected() as client:
-        for name in ("license", "sn", "sl", "swci", "tools"):
-            image = full_name(name, tag=TAG)
-            try:
-                found = client.images.get(image).labels.get(SOURCES)
-            except docker.errors.ImageNotFound:
-                return f"image {image} is missing: make images"
-            if found != sources:
-                return f"image {image} was built from other sources than these: make images"
-    return None
 
 
 class Swarm:
@@ -152,7 +130,7 @@ def command(module: str, *words: str, cwd: Path) -> "subprocess.CompletedProcess
 
 @pytest.fixture(scope="module")
 def swarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:
-    if reason := why_not():
+    if reason := why_not(NEEDED):
         pytest.skip(f"CONTAINER TESTS DID NOT RUN: {reason}")
     made = Swarm(tmp_path_factory.mktemp("operate"))
     try:

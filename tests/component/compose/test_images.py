@@ -69,8 +69,8 @@ def fake(tmp_path, monkeypatch):
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder), prepend=":")
-    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-    monkeypatch.delenv("PIP_CONFIG_FILE", raising=False)
+    for name in ("SSL_CERT_FILE", "PIP_CONFIG_FILE", "SWARM_TAG"):
+        monkeypatch.delenv(name, raising=False)
     return FakeDocker(folder)
 
 

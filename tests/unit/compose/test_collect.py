@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import tarfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -140,6 +141,21 @@ def test_the_archive_is_private_and_safe_to_unpack(tmp_path: Path) -> None:
     assert manifest == digests
 
 
+def test_no_file_of_the_archive_replaces_another(tmp_path: Path) -> None:
+    bundle = Bundle(tmp_path / "swarm_logs_h_1.tar.gz", Redactor(["hunter2hunter2"]))
+    for name in ("sn1/log.txt", "sn1./log.txt", "SN1/log.txt", "a b", "a_b"):
+        bundle.text(name, name)
+    bundle.text("hunter2hunter2.txt", "x")
+    bundle.close("summary")
+    with tarfile.open(bundle.path) as archive:
+        names = [each.partition("/")[2] for each in archive.getnames()]
+    assert names == [
+        "sn1/log.txt", "sn1/log-2.txt", "SN1/log-3.txt", "a_b", "a_b-2", "summary.txt",
+        "manifest.json",
+    ]  # fmt: skip
+    assert bundle.problems == ["<removed>.txt was left out: a known secret was still in it"]
+
+
 def test_an_archive_that_cannot_be_written_whole_is_not_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,6 +223,32 @@ def test_a_run_folder_goes_in_without_its_keys(tmp_path: Path) -> None:
     assert log.startswith(b"(390") and len(log) < 11_000 and b"ERROR : boom" in log
     assert (node.name, node.failed, node.last_errors) == ("sl-1", True, ["ERROR : boom"])
     assert node.certificates == ["sl-1-cert.pem expires in 2 days: renew it"]
+
+
+@pytest.mark.timeout(20)
+def test_links_pipes_and_devices_in_a_run_folder_are_not_opened(tmp_path: Path) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    for folder in (run / "logs", run / "certs", elsewhere):
+        folder.mkdir(parents=True)
+    for name in ("a.log", "a.json", "a.yaml"):
+        (elsewhere / name).write_text('{"nodes": [{"name": "from elsewhere"}]}')
+    (run / "logs" / "sn-1.log").write_text("fine\n")
+    (run / "logs" / "folder").symlink_to(elsewhere)
+    (run / "logs" / "link.log").symlink_to(elsewhere / "a.log")
+    (run / "state.json").symlink_to(elsewhere / "a.json")
+    os.mkfifo(run / "logs" / "pipe.log")
+    os.mkfifo(run / "certs" / "pipe-key.pem")
+    (run / "certs" / "zero-key.pem").symlink_to("/dev/zero")
+    (run / "certs" / "sn-1-cert.pem").symlink_to("/dev/zero")
+    (run / "a.yaml").symlink_to(elsewhere / "a.yaml")
+    bundle = Bundle(tmp_path / "swarm_logs_h_1.tar.gz", Redactor())
+    nodes = collect_run.gather(bundle, run, log_bytes=1000)
+    collect_run.workspace(bundle, run)
+    bundle.close("")
+    with tarfile.open(bundle.path) as archive:
+        names = {each.partition("/")[2] for each in archive.getnames()}
+    assert names == {"run/logs/sn-1.log", "summary.txt", "manifest.json"}
+    assert [each.name for each in nodes] == ["sn-1"]
 
 
 def test_hpes_form_of_the_call_and_an_engine_that_is_not_there(

@@ -189,3 +189,60 @@ def test_options_of_a_command_go() -> None:
         "run", "--password", MARK, f"--token={MARK}", "-v",
     ]  # fmt: skip
     assert redactor.text("exec --password abc -v") == f"exec --password {MARK} -v"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "PGPASSWORD=zQ7x-8 psql", "db-pw: zQ7x-8", "?identitytoken=zQ7x-8&x=1",
+        "AccountKey=zQ7x-8;",
+        "passwords: zQ7x-8", "jwt=zQ7x-8", "password%3DzQ7x-8", "x.basicauth.users: u:zQ7x-8",
+        "curl -u bob:zQ7x-8 there", "curl --user 'bob:zQ7x-8' there", "mysql -h x -pzQ7x-8 db",
+        "<db.password>zQ7x-8</db.password>", "the password is zQ7x-8", "Password 'zQ7x-8' accepted",
+        "machine h login u password zQ7x-8", "- name: DB_PASSWORD\n  value: zQ7x-8",
+        '{"name": "X-Api-Key", "value": "zQ7x-8"}', "name = 'token', value = 'zQ7x-8'",
+        "\x1b[36mpassword\x1b[0m=\x1b[35mzQ7x-8\x1b[0m", "pass\u200bword=zQ7x-8",
+        "pass\x00word=zQ7x-8", "\x9b31mtoken\x9b0m: zQ7x-8",
+        r'{"log": "\u001b[36mtoken\u001b[0m=zQ7x-8"}', r"printf '\033[1mtoken\033[0m=zQ7x-8'",
+    ],
+)  # fmt: skip
+def test_secrets_in_many_disguises(text: str) -> None:
+    out = Redactor().text(f"before\n{text}\nafter\n")
+    assert "zQ7x-8" not in out
+    assert out.startswith("before\n") and out.endswith("after\n")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"Args": ["curl", "-u", "bob:zQ7x-8"]},
+        {"headers": [["authorization", "zQ7x-8"], ["x-api-key", "zQ7x-8"]]},
+        {"Env": [{"name": "DB_PASSWORD", "value": "zQ7x-8"}]},
+        {"Name": "password", "Value": "zQ7x-8"},
+        {"auths": {"h": {"identitytoken": "zQ7x-8"}}},
+        {"passwords": ["zQ7x-8"]},
+        {"Env": ['CONF={"a": {"token": "zQ7x-8"}}']},
+    ],
+)
+def test_secrets_in_many_values(value: object) -> None:
+    assert "zQ7x-8" not in json.dumps(Redactor().json(value))
+
+
+def test_private_keys_in_hexadecimal_go_certificates_and_digests_stay(keys: list[str]) -> None:
+    for key in keys:
+        der = base64.b64decode("".join(key.splitlines()[1:-1])).hex()
+        assert der not in Redactor().text(f"key {der} end")
+        assert der[40:120] not in Redactor().text(f"key {der.upper()} end").lower()
+    digest = "30820122" + "ab" * 28
+    assert Redactor().text(f"sha256 {digest}") == f"sha256 {digest}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "--user 1000:1000", "-u 0:0", "max_tokenizers=3", "wrong password for user bob",
+        "<name>bob</name>", "- name: NODE_ID\n  value: user-1", "the secret was not found",
+    ],
+)  # fmt: skip
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert Redactor().text(text) == text

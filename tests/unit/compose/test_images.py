@@ -1,6 +1,7 @@
 """The catalogue of images, and what the files of the images must have in common."""
 
 import re
+import shutil
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +21,12 @@ from compose.images.catalogue import (
     full_name,
     with_base,
 )
-from compose.images.sources import digest
+from compose.images.sources import copied, digest
 from compose.plan import REPOSITORY
 from services.common.errors import ConfigError
 
 AROUND = Surroundings(
-    "python:3.11-slim-bookworm", "wheels:1", {"ca": "/etc/ca.pem"}, "abc", "now", "0f"
+    "python:3.11-slim-bookworm", "wheels:1", {"ca": "/etc/ca.pem"}, "abc", "now", {"sl": "0f"}
 )
 SERVICES = ("license", "sn", "sl", "swop", "swci")
 HOST = re.compile(r"\b(?:[a-z0-9-]+\.)+(?:io|com|org|net|dev)\b(?=[:/][\w/])")
@@ -111,17 +112,73 @@ def test_full_names():
     assert full_name("swop", "reg:5000/a", "2").replace("swop", "sl") == "reg:5000/a/sl:2"
 
 
-def test_sources_are_told_apart(tmp_path: Path):
-    (tmp_path / "services" / "__pycache__").mkdir(parents=True)
-    (tmp_path / "services" / "a.py").write_text("1")
-    first = digest(tmp_path)
-    (tmp_path / "services" / "__pycache__" / "a.pyc").write_text("x")
-    (tmp_path / "README.md").write_text("x")
-    assert digest(tmp_path) == first
-    (tmp_path / "services" / "a.py").write_text("2")
-    second = digest(tmp_path)
-    (tmp_path / "services" / "a.py").rename(tmp_path / "services" / "b.py")
-    assert len({first, second, digest(tmp_path)}) == 3
+def test_what_is_built_on_the_base_inherits_its_digest():
+    around = replace(AROUND, sources={name: f"of {name}" for name in IMAGES})
+    telling = {name: option(command(name, "p", "t", around), "--label") for name in IMAGES}
+    assert [name for name in IMAGES if "swarm.base=of base" in telling[name]] == [BASE]
+    assert all(f"swarm.sources=of {name}" in telling[name] for name in IMAGES)
+
+
+# --- sources
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """The Dockerfiles, and a file where each of them copies something."""
+    for each in (".dockerignore", *{image.dockerfile for image in IMAGES.values()}):
+        (tmp_path / each).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(REPOSITORY / each, tmp_path / each)
+    for name in ("constraints.txt", "pyproject.toml", "README.md", "LICENSE"):
+        (tmp_path / name).write_text("")
+    return tmp_path
+
+
+CHANGES = {
+    "compose/operate/stop.py": {"tools"},
+    "services/license/store.py": {"license"},
+    "services/sn/Dockerfile": {"sn"},
+    "contracts/artifacts/Tasks.json": {"sn"},
+    "contracts/src/Tasks.sol": set(),
+    "contracts/compile.py": set(),
+    "swarmlearning/wire/frames.py": {"sl", "tools", "ml-pytorch", "ml-keras"},
+    "swarmlearning/callback.py": {"tools", "ml-pytorch", "ml-keras"},
+    "services/common/tls.py": {"base", "license", "sn", "sl", "swop", "swci", "tools"},
+    "constraints.txt": {name for name in IMAGES if name != "proxy"},
+    "compose/images/proxy/nginx.conf": {"tools", "proxy"},
+    "compose/images/ml/Dockerfile": {"tools", "ml-pytorch", "ml-keras"},
+    "README.md": set(),
+    "tests/pki.py": set(),
+    "services/sn/__pycache__/daemon.cpython-311.pyc": set(),
+    "services/license/node_modules/x/index.js": set(),
+}
+"""A file that changes -> the images whose digests do."""
+
+
+@pytest.mark.parametrize("changed", CHANGES)
+def test_a_change_changes_the_images_that_copy_it_and_no_others(tree: Path, changed: str):
+    before = {name: digest(tree, name) for name in IMAGES}
+    (tree / changed).parent.mkdir(parents=True, exist_ok=True)
+    with (tree / changed).open("a") as file:
+        file.write("# another\n")
+    assert {name for name in IMAGES if digest(tree, name) != before[name]} == CHANGES[changed]
+
+
+def test_what_is_installed_and_names_of_files_count(tree: Path):
+    assert digest(tree, "ml-keras") != digest(tree, "ml-pytorch")
+    (tree / "services/sn/a.py").write_text("1")
+    first = digest(tree, "sn")
+    (tree / "services/sn/a.py").rename(tree / "services/sn/b.py")
+    assert digest(tree, "sn") != first
+
+
+def test_what_a_dockerfile_copies():
+    text = "FROM x\nCOPY a b/c ./\nCOPY --chmod=755 d \\\n  e /x/\nCOPY --from=wheels f g\n"
+    assert copied(text) == ["a", "b/c", "d", "e"]
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_all_that_is_copied_is_there(name: str):
+    assert all((REPOSITORY / each).exists() for each in copied(dockerfile(name)))
 
 
 # --- the files

@@ -137,7 +137,22 @@ def test_options_are_those_of_run_sn_and_run_sl() -> None:
     assert sl.remote()[:2] == ["--role", "sl"]
 
 
+def test_options_of_the_run_commands_that_it_does_not_look_at() -> None:
+    license_server = parse(
+        ["-d", "--wait", "--name=license1", "--license-port=5815", "-v", "a:/b", "-p", "8443:443",
+         "--secondary-apls-ip=b", "--secondary-apls-port=5816", "--cmd", "x y"], "", lambda _: ""
+    )  # fmt: skip
+    assert (license_server.role, license_server.ports) == ("license", (5815, 8443))
+    assert license_server.addresses["license"] == ("b:5816",)
+    sl = parse(
+        ["--ml-image=x", "--ml-name=ml1", "--ml-e=A=B", "--sl-fs-port=30305", "--network-alias=y",
+         "--secondary-apls-port=1", "--publish=127.0.0.1:80:8080/tcp"], "", lambda _: "sl"
+    )  # fmt: skip
+    assert sl.ports == (80, 30305)
+
+
 @pytest.mark.parametrize("words", [[], ["--role=x"], ["--role=sn", "--needs=x=1"],
+                                   ["--role=sn", "--sn-api-prt=1"],
                                    ["--role=sn", "--publish=70000"]])  # fmt: skip
 def test_arguments_that_will_not_do(words: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -160,3 +175,29 @@ def test_no_docker_is_said_and_the_rest_is_checked(
 def test_the_version_is_that_of_the_images() -> None:
     assert VERSION == catalogue.VERSION
     assert collect_host.our_version().startswith(VERSION)
+
+
+@pytest.mark.parametrize(
+    ("said", "text", "do"),
+    [
+        ("docker: Error response from daemon: No such image: our/tools:1.\n"
+         "\nRun 'docker run --help' for more information\n", "image our/tools:1", "make images"),
+        ("docker: Error response from daemon: network nonet not found.\n"
+         "\nRun 'docker run --help' for more information\n", "no network nonet", "network create"),
+        ("Traceback\nValueError: odd\n", "ValueError: odd", "tools"),
+    ],
+)  # fmt: skip
+def test_why_the_tools_image_could_not_look(
+    said: str, text: str, do: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    command = tmp_path / "docker"
+    command.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{said}END\nexit 125\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(preflight, "_has_packages", lambda: False)
+    assert preflight.main(["--role=sl", "--key=k", "--cert=c", "--json"]) == 1
+    told = [each for each in json.loads(capsys.readouterr().out) if each["level"] == FAIL]
+    [found] = [each for each in told if each["subject"] == "identity and swarm"]
+    assert text in found["text"]
+    assert do in found["do"]

@@ -137,7 +137,7 @@ def test_swci_keeps_an_rm_that_was_given(given):
 
 
 def test_the_license_server():
-    found = words("license", "--license-port=5814")
+    found = words("license", "--license-port=5814", "-d")
     assert values(found, "volume") == ["swarm-license:/hpe"]
     assert values(found, "publish") == ["5814:5814"]
     assert values(found, "restart") == ["unless-stopped"]
@@ -146,4 +146,8 @@ def test_the_license_server():
 
 @pytest.mark.parametrize("given", ["--restart=no", "--rm", "--rm=true"])
 def test_the_license_server_keeps_what_is_given_about_restarts(given):
-    assert "--restart=unless-stopped" not in words("license", given)
+    assert "--restart=unless-stopped" not in words("license", "-d", given)
+
+
+def test_a_license_server_that_one_watches_does_not_go_on_behind_ones_back():
+    assert values(words("license"), "restart") == []
