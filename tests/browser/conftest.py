@@ -12,7 +12,7 @@ from tests.pki import Pki
 
 TRIES = 3
 
-_numbers = itertools.count(1000)
+_numbers = itertools.count(1000, 10)
 
 
 def pytest_runtest_protocol(item, nextitem):
@@ -36,7 +36,7 @@ def pytest_runtest_protocol(item, nextitem):
 
 @pytest.fixture
 def number():
-    """A number that no other test of this process has: for uids and serials."""
+    """A number that, with the nine after it, no other test of this process has."""
     return next(_numbers)
 
 

@@ -32,7 +32,7 @@ function revoke(lease, names, reload) {
   const what = names.get(lease.feature) ?? lease.feature;
   dialog.confirm("Revoke this lease?", [
     `${lease.component || "The node"} ${who(lease)} (certificate ${lease.common_name}) loses its unit of ${what} at once; the unit is free for others.`,
-    "The node learns of it at its next renewal. A training that runs goes on, but the node cannot start again until it gets a new lease."],
+    "The node learns of it at its next renewal. It runs on without; when it is started again it asks for a new lease, and gets one where a unit is free."],
   "Revoke lease", async () => {
     await call("POST", `/leases/${encodeURIComponent(lease.lease_id)}/revoke`);
     notices.done(`The lease of ${who(lease)} is revoked.`);

@@ -9,7 +9,7 @@ import { newPassword } from "./passwords.js";
 /** Where a code is found, for the first administrator or for a user who has none of the password left. */
 function whereabouts(needed) {
   if (!needed) return h("p", {}, "Somebody with access to the server's host made a reset code for you. It holds for one password.");
-  return h("div", { class: "stack" },
+  return h("div", { class: "stack tight" },
     h("h2", {}, "Where the set-up code is"),
     h("p", {}, "The server wrote a one-time code into its log when it started, and into the file ", h("code", {}, "setup-code"), " of its data folder. In a container:"),
     h("p", {}, h("code", {}, "docker logs CONTAINER")),
