@@ -39,7 +39,7 @@ NAMES: dict[str, str] = {
 }
 """Feature names, HPE's."""
 
-_Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+_Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 
 
 class _Part(BaseModel):

@@ -1,5 +1,8 @@
 """What an attacker, or an accident, tries at a license server."""
 
+import asyncio
+import contextlib
+import sqlite3
 import ssl
 
 import pytest
@@ -11,6 +14,7 @@ from compose.preflight.knock import knock
 from services.common.ids import NodeKind
 from services.license.adapters.accounts import KINDS
 from services.license.adapters.offline import reset_password
+from services.license.adapters.store import DATABASE
 from services.license.api.access import COOKIE
 from services.license.core.sessions import IDLE_S
 from services.license.core.throttle import PAIR
@@ -166,3 +170,52 @@ async def test_preflight_tells_a_missing_and_a_refused_certificate(server):
     assert "it does not accept our certificate" in text
     good = await asked(server, server.pki.identity(NodeKind.SL))
     assert [level for level, _ in good] == [OK, OK]
+
+
+async def test_a_database_that_somebody_locks_is_told_and_nothing_is_lost(server):
+    store = server.desk.accounts._store
+    store._db.execute("PRAGMA busy_timeout = 0")
+    with contextlib.closing(sqlite3.connect(server.folder / DATABASE)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        refused = await server.acquire()
+        assert code(refused) == (503, "storage")
+        assert "Nothing was changed: try again" in refused.json()["detail"]
+        other.rollback()
+    assert (await server.acquire()).status_code == 201
+
+
+async def test_a_full_disk_is_told_and_nothing_is_lost(server):
+    store = server.desk.accounts._store
+    pages = next(store._db.execute("PRAGMA page_count"))[0]
+    store._db.execute(f"PRAGMA max_page_count = {pages}")
+    granted = 0
+    while (answer := await server.acquire(granted + 1)).status_code == 201:
+        granted += 1
+    assert code(answer) == (503, "storage")
+    assert "full" in answer.json()["detail"]
+    store._db.execute("PRAGMA max_page_count = 1000000")
+    assert len((await server.send("GET", "/leases")).json()) == granted
+    assert (await server.acquire(granted + 1)).status_code == 201
+    assert store.book.first_broken_row() is None
+
+
+async def test_of_two_who_set_up_at_once_one_becomes_administrator(server):
+    async with browser(server) as one, browser(server) as two:
+        answers = await asyncio.gather(one.set_up("one"), two.set_up("two"))
+        assert sorted(answer.status_code for answer in answers) == [201, 409]
+        first = one if answers[0].status_code == 201 else two
+        assert len((await first.send("GET", "/users")).json()) == 1
+
+
+async def test_two_administrators_cannot_demote_each_other_at_once(server):
+    async with administrator(server) as admin, browser(server) as other:
+        await add(admin, "other", "administrator")
+        await other.sign_in("other")
+        down = {"role": "view-only"}
+        answers = await asyncio.gather(
+            admin.send("PUT", "/users/other", json=down),
+            other.send("PUT", "/users/admin", json=down),
+        )
+        assert 200 in {answer.status_code for answer in answers}
+        roles = [user.role for user in server.desk.accounts.users()]
+        assert roles.count("administrator") == 1
