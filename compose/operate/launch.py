@@ -13,6 +13,7 @@ from typing import Callable
 from compose.operate.engine import Engine
 from compose.operate.errors import OperateError
 from compose.operate.explain import explain, missing_image
+from compose.operate.first_sign_in import hints
 from compose.operate.plain import plain
 from compose.operate.plan import Container, Plan
 from compose.operate.ready import wait_until_ready
@@ -51,9 +52,10 @@ def launch(plan: Plan, engine: Engine) -> int:
         return _watch(made, engine)
     for each in made:
         print(each, flush=True)
-    if plan.wait_s is None:
-        return 0
-    return wait_until_ready(engine, made, plan, say)
+    code = 0 if plan.wait_s is None else wait_until_ready(engine, made, plan, say)
+    for line in hints(plan.containers[0], engine.words) if code == 0 else ():
+        say(line)
+    return code
 
 
 def _have_image(container: Container, engine: Engine) -> None:

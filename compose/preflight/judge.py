@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 
 from compose.operate.preflight_findings import FAIL, OK, WARN, Finding
-from compose.preflight.seen import Seen, features
+from compose.preflight.seen import Seen, detail, features
 from services.common.ids import NodeKind
 from services.common.license_api import Feature
 
 CLOCK_WARN, CLOCK_FAIL = 2.0, 60.0
 """Seconds that two clocks may differ."""
-_HTTP_OK = 200
+_HTTP_OK, _NOT_SIGNED_IN, _FORBIDDEN, _BUSY = 200, 401, 403, 503
 
 
 def address(what: str, where: str, seen: Seen, role: NodeKind, trusted: str) -> list[Finding]:
@@ -38,6 +38,7 @@ def address(what: str, where: str, seen: Seen, role: NodeKind, trusted: str) -> 
             "check that ours has not expired by their clock"))  # fmt: skip
     if seen.error:
         findings.append(Finding(FAIL, subject, seen.error, "check the port: is it a node's API?"))
+    findings += _refused(subject, seen)
     if seen.certificate is not None and seen.certificate.role is not role:
         findings.append(Finding(FAIL, subject, f"its certificate ({holder}) has role "
             f"{seen.certificate.role or 'none'}, not {role}",
@@ -45,9 +46,27 @@ def address(what: str, where: str, seen: Seen, role: NodeKind, trusted: str) -> 
     return findings or [Finding(OK, subject, f"{holder}; both sides accept each other")]
 
 
+def _refused(subject: str, seen: Seen) -> list[Finding]:
+    """What a server without need of a certificate (the license server) has against ours.
+
+    It says so by HTTP, after a handshake that went well.
+    """
+    told = detail(seen.body)
+    if seen.status == _NOT_SIGNED_IN:
+        return [Finding(FAIL, subject, f"it saw no certificate of ours (HTTP 401: {told})",
+            "a proxy between here and there ends TLS: let it pass TLS on as it is")]  # fmt: skip
+    if seen.status == _FORBIDDEN:
+        return [Finding(FAIL, subject, f"it refuses our certificate (HTTP 403: {told})",
+            "use a certificate whose CN begins with its role, like SL-, or whose OU is it "
+            "(swarm gen-cert)")]  # fmt: skip
+    return []
+
+
 def up(what: str, where: str, seen: Seen) -> list[Finding]:
     """An SN says that it is up."""
-    if not seen.status or (seen.status == _HTTP_OK and seen.body == "OK"):
+    if seen.status in (0, _NOT_SIGNED_IN, _FORBIDDEN):  # 0: no answer; all told by address()
+        return []
+    if seen.status == _HTTP_OK and seen.body == "OK":
         return []
     return [Finding(FAIL, f"{what} {where}", f"GET /is_up answers {seen.status}: "
                     f"{seen.body[:80]!r}", "wait until it is ready, see its log")]  # fmt: skip
@@ -75,10 +94,13 @@ def licences(where: str, seen: Seen, needs: Mapping[NodeKind, int]) -> list[Find
         seen: its answer to ``/api/v1/features``.
         needs: how many nodes of each kind.
     """
-    if not seen.status:
+    if seen.status in (0, _NOT_SIGNED_IN, _FORBIDDEN):  # 0: no answer; all told by address()
         return []
     told = features(seen.body) if seen.status == _HTTP_OK else None
     subject = f"licence, {where}"
+    if seen.status == _BUSY:
+        return [Finding(FAIL, subject, f"it cannot answer now (HTTP 503: {detail(seen.body)})",
+                        "look at the license server's log and disk, then try again")]  # fmt: skip
     if told is None:
         text = f"answers {seen.status} and not its features: {seen.body[:80]!r}"
         return [Finding(FAIL, subject, text, "check address and port: is it the license server?")]

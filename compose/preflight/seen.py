@@ -36,3 +36,12 @@ def features(body: str) -> list[dict[str, object]] | None:
         if isinstance(told, list) and all(isinstance(each, dict) for each in told):
             return told
     return None
+
+
+def detail(body: str) -> str:
+    """What an answer says is wrong: the sentence of a problem+json, else its beginning."""
+    with contextlib.suppress(ValueError):
+        told = json.loads(body)
+        if isinstance(told, dict) and isinstance(told.get("detail"), str):
+            return str(told["detail"])[:300]
+    return repr(body[:80])

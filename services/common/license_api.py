@@ -14,7 +14,7 @@ from services.common.ids import NodeIdField
 SECONDS_OF_LEASE = 1800
 """HPE's lease length (``compat/06`` section 4)."""
 
-_Word = Annotated[str, Field(max_length=160, pattern=r"^[^\x00-\x1f\x7f]*$")]
+_Word = Annotated[str, Field(max_length=160, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 _Seconds = Annotated[float, Field(ge=0.1, le=1e7, allow_inf_nan=False)]
 FeatureId = Annotated[str, Field(pattern=r"^[0-9A-Za-z._-]{1,40}$")]
 

@@ -335,6 +335,7 @@ async def serving(
         app, http=TlsProtocol, ws="none", lifespan="off", log_config=None, access_log=False,
         timeout_graceful_shutdown=STOP_SECONDS, server_header=False,
         timeout_keep_alive=limits.idle_s,
+        proxy_headers=False,  # else who calls from this host chooses its address (X-Forwarded-For)
     )  # fmt: skip
     server = _Server(config)
     door = Door(

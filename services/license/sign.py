@@ -22,6 +22,7 @@ from services.license.core.license_file import (
     License,
     LicensedFeature,
     key_id,
+    mistake_in,
     sign,
 )
 
@@ -58,9 +59,12 @@ def main(argv: list[str]) -> int:
 
 
 def _make_issuer(path: Path) -> None:
-    if path.exists():
-        raise ConfigError(f"{path} exists: licenses signed by it would be lost, name another file")
     public = path.with_suffix(".pub.pem")
+    for file in (path, public):
+        if file.exists():
+            raise ConfigError(
+                f"{file} exists, and licenses may have been signed with it: name another file"
+            )
     try:
         key = make_key(path)
         pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -87,18 +91,21 @@ def _signed(given: argparse.Namespace) -> str:
             ],
         )  # fmt: skip
     except ValidationError as exc:
-        first = exc.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{where}: {first['msg']}") from exc
+        raise ConfigError(f"no license: {mistake_in(exc)}") from exc
     return sign(document, key)
 
 
 def _day(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day: YYYY-MM-DD") from None
 
 
 def _feature(text: str) -> tuple[str, int]:
     feature, _, capacity = text.partition("=")
+    if not capacity.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: FEATURE=CAPACITY, e.g. 1100000378=5")
     return feature, int(capacity)
 
 

@@ -78,11 +78,14 @@ def main() -> None:
         root = Path(place)
         with running(root / "data", Pki(root)) as server, chromium.started() as browser:
             tabs = Tabs(browser)
+            if folder is not None:
+                _at_the_gate(tabs, server, folder, "setup")
             use(server)
             if folder is None:
                 _for_documents(tabs, server)
             else:
                 _every(tabs, server, folder)
+                _at_the_gate(tabs, server, folder, "sign-in")
             tabs.close()
 
 
@@ -100,6 +103,15 @@ def _for_documents(tabs: Tabs, server: LicenseServer) -> None:
 def _write(page, file: Path) -> None:
     page.screenshot(path=file)
     assert file.stat().st_size < MOST_BYTES, f"{file} is too large"
+
+
+def _at_the_gate(tabs: Tabs, server: LicenseServer, folder: Path, name: str) -> None:
+    """What somebody sees who has not signed in."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for view, options in VIEWS.items():
+        page = tabs.open(server, name, user=None, **options)
+        chromium.expect(page.locator("form button")).to_be_visible()
+        page.screenshot(path=folder / f"{name}-{view}.png", full_page=True)
 
 
 def _every(tabs: Tabs, server: LicenseServer, folder: Path) -> None:

@@ -192,8 +192,12 @@ class Accounts:
         self._passwords.remember(user, password)
         return user
 
-    def session(self, token: str) -> SignedIn:
-        """The session of a token, which is thereby used.
+    def session(self, token: str, *, used: bool = True) -> SignedIn:
+        """The session of a token.
+
+        Args:
+            token: the browser's.
+            used: whether this counts as use of the session.
 
         Raises:
             NotSignedInError: there is none, or it has ended.
@@ -205,7 +209,7 @@ class Accounts:
             user = users.get(session.user) if session is not None else None
             if session is None or user is None or user.disabled or rules.left_s(session, now) <= 0:
                 raise NotSignedInError("not signed in, or not any more: sign in")
-            if now - session.seen >= rules.SEEN_EVERY_S:
+            if used and now - session.seen >= rules.SEEN_EVERY_S:
                 session = users.see(session, now)
         return SignedIn(user, token, rules.csrf_of(token), rules.left_s(session, now))
 
@@ -282,6 +286,8 @@ class Accounts:
     ) -> User:
         """Change a user; what is None stays. A new password, or disabling, ends all sessions.
 
+        It ends the code with which the user might choose another password, too.
+
         Raises:
             NotFoundError: no such user.
             ConfigError: the password is not good.
@@ -301,6 +307,7 @@ class Accounts:
             self._store.users.put(after)
             if after.disabled or digest:
                 self._store.users.end_sessions(name)
+                self._store.users.delete_code(name)
             state = "disabled" if after.disabled else "enabled"
             changed = f"{before.name}, {after.role}, {state}{', new password' * bool(digest)}"
             self._note("user-changed", by, changed)

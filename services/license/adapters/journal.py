@@ -95,8 +95,12 @@ class Journal:
                 "lost some of it: what stands there is not proved any more",
             ))  # fmt: skip
         found.extend(
-            Warned(code="license-not-used", text=f"an installed license is not used: {why}")
-            for why in self._shelf.unusable
+            Warned(
+                code="license-not-used",
+                text=f"an installed license is not used: {why}. Install it again when that is "
+                f"mended, or DELETE /api/v1/licenses/{serial}",
+            )
+            for serial, why in list(self._shelf.unusable.items())
         )
         return [*found, *self._ends(self._clock())]
 

@@ -36,15 +36,18 @@ class Keyring:
         self.server_id = key_id(self.key.public_key())
         (folder / ISSUERS).mkdir(exist_ok=True)
 
-    def trusted(self) -> dict[str, Ed25519PublicKey]:
-        """Keys that may sign licenses, by key id; the folder is read anew each time.
+    def trusted(self) -> tuple[dict[str, Ed25519PublicKey], list[str]]:
+        """Keys that may sign licenses, by key id, and what is wrong with files that hold none.
 
-        Raises:
-            ConfigError: a file in the folder is not an Ed25519 public key.
+        The folder is read anew each time. A file that is no key costs only its own licenses.
         """
-        keys = [self.key.public_key()]
-        keys.extend(_public_key(path) for path in sorted((self._folder / ISSUERS).glob("*.pem")))
-        return {key_id(key): key for key in keys}
+        keys, wrong = [self.key.public_key()], []
+        for path in sorted((self._folder / ISSUERS).glob("*.pem")):
+            try:
+                keys.append(_public_key(path))
+            except ConfigError as exc:
+                wrong.append(str(exc))
+        return {key_id(key): key for key in keys}, wrong
 
     def verify(self, text: str) -> License:
         """Check a license document, see :func:`services.license.core.license_file.verify`.
@@ -52,7 +55,13 @@ class Keyring:
         Raises:
             ConfigError: it is not good.
         """
-        return verify(text, self.trusted(), self.server_id)
+        keys, wrong = self.trusted()
+        try:
+            return verify(text, keys, self.server_id)
+        except ConfigError as exc:
+            if exc.code == "unknown-issuer" and wrong:
+                raise ConfigError(f"{exc}. By the way: {'; '.join(wrong)}", exc.code) from exc
+            raise
 
 
 def _own_key(path: Path) -> Ed25519PrivateKey:
@@ -98,7 +107,8 @@ def _public_key(path: Path) -> Ed25519PublicKey:
     try:
         key = load_pem_public_key(path.read_bytes())
     except (OSError, ValueError) as exc:
-        raise ConfigError(f"{path} is not a PEM public key: {exc}") from exc
+        why = exc.strerror if isinstance(exc, OSError) else "the one to copy is called NAME.pub.pem"
+        raise ConfigError(f"{path} is not a readable PEM public key ({why})") from exc
     if not isinstance(key, Ed25519PublicKey):
         raise ConfigError(f"{path} is not an Ed25519 public key")
     return key

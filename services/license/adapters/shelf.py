@@ -41,8 +41,8 @@ class Shelf:
         self, store: Store, keyring: Keyring, clock: Callable[[], float], watch: ClockWatch
     ) -> None:
         self.server_id = keyring.server_id
-        self.unusable: list[str] = []
-        """Why documents in the database are not used."""
+        self.unusable: dict[str, str] = {}
+        """Why documents in the database are not used, by serial."""
         self._store = store
         self._keyring = keyring
         self._clock = clock
@@ -59,7 +59,7 @@ class Shelf:
                 document = self._keyring.verify(stored.text)
             except ConfigError as exc:
                 log.error("an installed license is not used: %s", exc)  # noqa: TRY400 - expected kind of error
-                self.unusable.append(str(exc))
+                self.unusable[stored.serial] = str(exc)
             else:
                 self._kept[document.serial] = Kept(
                     document, stored.installed_at, stored.installed_by, stored.archived
@@ -94,6 +94,7 @@ class Shelf:
                         self._note(now, "installed", serial, by)
                 new = {key: replace(kept, installed_at=int(now)) for key, kept in new.items()}
                 self._kept = {**self._kept, **new}
+            self.unusable = {key: why for key, why in self.unusable.items() if key not in new}
         except ConfigError as exc:
             log.warning("license from %s refused: %s", by, exc)
             raise
@@ -102,7 +103,7 @@ class Shelf:
             log.info(
                 "installed license %s (%s, %s)", document.serial, document.product, document.issuer
             )
-        return [self._kept[kept.license.serial] for kept, _ in checked]
+        return [new.get(kept.license.serial, kept) for kept, _ in checked]
 
     def archive(self, serial: str, by: str) -> Kept:
         """Put a license away: it counts no more, and can be restored.
@@ -122,17 +123,19 @@ class Shelf:
         return self._set_archived(serial, by, archived=False)
 
     def remove(self, serial: str, by: str) -> None:
-        """Delete a license.
+        """Delete a license, also one that cannot be used.
 
         Raises:
             NotFoundError: it is not installed.
             ProtocolError: ``license-in-use``.
         """
         with self._changing():
-            self._require_free(self._one(serial))
+            if serial not in self.unusable:
+                self._require_free(self._one(serial))
             self._store.delete_document(serial)
             self._note(self._clock(), "removed", serial, by)
             self._kept = {key: kept for key, kept in self._kept.items() if key != serial}
+        self.unusable.pop(serial, None)
         log.info("%s removed license %s", by, serial)
 
     def licenses(self) -> list[Kept]:

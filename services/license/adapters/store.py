@@ -32,6 +32,7 @@ class StoreError(SwarmError):
 class Document:
     """A license document as it is kept."""
 
+    serial: str
     text: str
     installed_at: int
     installed_by: str
@@ -51,10 +52,11 @@ class Store:
     def __init__(self, path: Path) -> None:
         self._lock = RLock()
         try:
+            path.touch(mode=0o600)  # SQLite gives the files beside it the same mode
             self._db = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
-        except sqlite3.Error as exc:
+        except (OSError, sqlite3.Error) as exc:
             raise ConfigError(f"cannot open {path}: {exc}") from exc
         try:
             prepare(self._db, path)
@@ -88,7 +90,10 @@ class Store:
                 yield
                 self._db.execute("COMMIT")
             except sqlite3.Error as exc:
-                raise StoreError(f"the license database failed: {exc}") from exc
+                raise StoreError(
+                    f"the license database failed: {exc}. Nothing was changed: try again; if it "
+                    "stays so, see to the disk of the server's data folder (full? read-only?)"
+                ) from exc
             finally:
                 if self._db.in_transaction:
                     self._db.rollback()
@@ -132,9 +137,12 @@ class Store:
     def documents(self) -> list[Document]:
         """The license documents."""
         rows = self._db.execute(
-            "SELECT document, installed_at, installed_by, archived FROM licenses"
+            "SELECT serial, document, installed_at, installed_by, archived FROM licenses"
         )
-        return [Document(text, at, by, bool(archived)) for text, at, by, archived in rows]
+        return [
+            Document(serial, text, at, by, bool(archived))
+            for serial, text, at, by, archived in rows
+        ]
 
     def put_document(self, serial: str, text: str, now: float = 0, by: str = "") -> None:
         """Add a license document, or replace the one of its serial."""

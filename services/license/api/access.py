@@ -25,8 +25,12 @@ from services.license.adapters.history_table import USER
 from services.license.core.sessions import is_csrf
 from services.license.core.users import Right, User, require_right, role_of
 
-COOKIE = "swarm_license"
+COOKIE = "__Host-swarm_license"
+"""Browsers take a cookie of such a name from this host over TLS only: neither another host of the
+domain nor a page without TLS can put a session of its own there."""
 CSRF_HEADER = "X-CSRF-Token"
+REFRESH_HEADER = "X-Refresh"
+"""Marks calls that a page makes by itself: they do not count as use of the session."""
 SAFE = ("GET", "HEAD", "OPTIONS")
 SLOW_AT_ONCE, SLOW_WAITING = 2, 40
 """Passwords checked at the same time (32 MiB each), and those that wait for it: so that guesses
@@ -111,7 +115,8 @@ class Access:
             ForbiddenError: ``csrf``.
         """
         token = request.cookies.get(COOKIE, "")
-        signed_in = await run_in_threadpool(self._accounts.session, token)
+        used = REFRESH_HEADER not in request.headers
+        signed_in = await run_in_threadpool(self._accounts.session, token, used=used)
         if request.method not in SAFE and not is_csrf(token, request.headers.get(CSRF_HEADER, "")):
             raise ForbiddenError(
                 f"the header {CSRF_HEADER} is missing or of another session: load the page again",

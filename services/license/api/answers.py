@@ -16,7 +16,7 @@ SCHEMES: dict[str, dict[str, str]] = {
     "session": {
         "type": "apiKey",
         "in": "cookie",
-        "name": "swarm_license",
+        "name": "__Host-swarm_license",
         "description": "from POST /api/v1/session; calls that change something also send its "
         "`csrf` as header X-CSRF-Token",
     },

@@ -11,11 +11,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from services.common.errors import ConfigError
 from services.common.license_api import Feature, FeatureId, LicenseState
@@ -39,7 +39,7 @@ NAMES: dict[str, str] = {
 }
 """Feature names, HPE's."""
 
-_Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+_Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 
 
 class _Part(BaseModel):
@@ -71,10 +71,26 @@ class License(_Part):
     """The only server that may use it, by server id, or ``any``."""
     features: Annotated[list[LicensedFeature], Field(min_length=1, max_length=100)]
 
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if self.not_after is not None and self.not_after <= self.not_before:
+            raise ValueError("it ends before it begins")
+        if len({item.feature_id for item in self.features}) < len(self.features):
+            raise ValueError("a feature is named twice")
+        return self
+
 
 def key_id(key: Ed25519PublicKey) -> str:
     """Short name of a public key: the first 32 hex digits of its SHA-256."""
     return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:32]
+
+
+def mistake_in(exc: ValidationError) -> str:
+    """The first mistake in a license's fields, for a person."""
+    first = exc.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    text = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {text}" if where else text
 
 
 def sign(document: License, key: Ed25519PrivateKey) -> str:
@@ -107,9 +123,7 @@ def verify(text: str, trusted: Mapping[str, Ed25519PublicKey], server_id: str) -
     try:
         document = License.model_validate(fields)
     except ValidationError as exc:
-        first = exc.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"bad license: {where}: {first['msg']}", "bad-license") from exc
+        raise ConfigError(f"bad license: {mistake_in(exc)}", "bad-license") from exc
     issuer = trusted.get(document.key_id)
     if issuer is None:
         raise ConfigError(

@@ -8,6 +8,7 @@ import pytest
 
 from services.common.errors import ConfigError
 from services.common.license_api import Feature
+from services.license.adapters import schema
 from services.license.adapters.history_table import Asked
 from services.license.adapters.keyring import Keyring
 from services.license.adapters.store import Store
@@ -61,6 +62,18 @@ def old(tmp_path, pki):
     server = Server(tmp_path / "license", pki)
     make_version_1(server.folder)
     return server
+
+
+@pytest.mark.parametrize("step", range(len(schema._FROM_1_TO_2) + 1))
+async def test_a_change_that_is_cut_short_is_made_again(old, monkeypatch, step):
+    with monkeypatch.context() as patch:
+        cut = (*schema._FROM_1_TO_2[:step], "the power fails")
+        patch.setattr(schema, "_FROM_1_TO_2", cut)
+        with pytest.raises(ConfigError, match="syntax error"):
+            Store(old.folder / "licenses.sqlite")
+    async with old.running():
+        assert (await old.send("PUT", "/leases/old")).status_code == 200
+        assert (await old.send("GET", "/server")).json()["warnings"] == []
 
 
 async def test_goes_on_with_its_leases_licenses_and_history(old):

@@ -100,3 +100,10 @@ async def test_own_license_files(server, tmp_path, capsys):
     assert sign.main([*words, "--feature", "1100000378=0"]) == 2
     assert "capacity" in capsys.readouterr().err
     assert sign.main(["license", str(tmp_path / "no.pem"), *words[2:], *more]) == 2
+    capsys.readouterr()
+    assert sign.main([*words, *more[:2], "--from", "2030-01-02", "--until", "2030-01-01"]) == 2
+    assert capsys.readouterr().err == "error: no license: it ends before it begins\n"
+    for wrong in (["--feature", "1100000378"], ["--until", "soon"]):
+        with pytest.raises(SystemExit):
+            sign.main([*words, *more, *wrong])
+        assert wrong[1] in capsys.readouterr().err

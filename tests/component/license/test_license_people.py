@@ -77,17 +77,18 @@ async def test_sign_in_sign_out(server):
 
 async def test_a_token_changes_at_sign_in_and_the_old_one_is_gone(server):
     async with administrator(server) as person:
-        old = person.http.cookies["swarm_license"]
+        old = person.http.cookies["__Host-swarm_license"]
         await person.sign_in("admin")
-        assert person.http.cookies["swarm_license"] != old
+        assert person.http.cookies["__Host-swarm_license"] != old
         person.http.cookies.clear()
-        person.http.cookies.set("swarm_license", old)
+        person.http.cookies.clear()
+        person.http.cookies.set("__Host-swarm_license", old)
         assert code(await person.send("GET", "/session")) == (401, "not-signed-in")
 
 
 async def test_tokens_and_passwords_are_not_in_the_data_folder(server):
     async with administrator(server) as person:
-        secrets = [PASSWORD, person.http.cookies["swarm_license"], person.csrf]
+        secrets = [PASSWORD, person.http.cookies["__Host-swarm_license"], person.csrf]
         kept = b"".join(path.read_bytes() for path in server.folder.glob("*.sqlite*"))
         assert b"admin" in kept
         assert [secret for secret in secrets if secret.encode() in kept] == []

@@ -1,5 +1,6 @@
 """A license is used only as its issuer signed it."""
 
+import base64
 import contextlib
 import json
 from datetime import UTC, datetime, timedelta
@@ -127,6 +128,37 @@ def test_capacity_must_be_a_sane_number(capacity):
     fields = json.loads(sign(make(), KEY))
     fields["features"][0]["capacity"] = capacity
     assert refused(json.dumps(fields)) == "bad-license"
+
+
+@pytest.mark.parametrize(
+    ("not_before", "not_after"),
+    [
+        ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59.999999-14:00"),
+        ("9999-12-31T23:59:59-12:00", None),
+    ],
+)
+def test_dates_at_the_ends_of_time(not_before, not_after):
+    text = sign(License.model_validate({**dict(make()), "not_before": not_before,
+                                        "not_after": not_after}), KEY)  # fmt: skip
+    document = verify(text, TRUSTED, SERVER)
+    assert in_force(document, START.timestamp()) is (not_after is not None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"not_after": START.isoformat()}, "it ends before it begins"),
+        ({"features": [{"feature_id": "f", "name": "f", "capacity": 1}] * 2}, "named twice"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_though_it_is_signed(changes, says):
+    fields = {**json.loads(sign(make(), KEY)), **changes}
+    del fields["signature"]
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    signature = base64.b64encode(KEY.sign(canonical.encode())).decode()
+    text = json.dumps({**fields, "signature": signature})
+    with pytest.raises(ConfigError, match=says):
+        verify(text, TRUSTED, SERVER)
 
 
 def test_dates():

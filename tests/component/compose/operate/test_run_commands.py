@@ -25,6 +25,13 @@ def test_a_detached_node(place):
     assert place.info_file("sn1") == f"{made['Id']}\n{TINY}\n{made['Image']}\n"
 
 
+def test_a_license_server_says_where_its_page_and_its_setup_code_are(place):
+    assert place.run("license", "lic", "-d", "--data", place.mark, *BUSY) == 0
+    name = place.name("lic")
+    assert f"page: https://{name}:5814/ inside its network" in place.err
+    assert f"exec {name} cat /hpe/AutoPass/LicenseServer/data/setup-code" in place.err
+
+
 def test_a_node_that_one_watches(place):
     assert place.run("sn", "sn1", "--cmd", "sh -c 'echo hello; exit 3'") == 3
     assert place.out == "hello\n"

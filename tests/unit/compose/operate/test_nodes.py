@@ -3,7 +3,8 @@
 import pytest
 
 from compose.operate.errors import UsageError
-from tests.unit.compose.operate.place import env, values, words
+from compose.operate.first_sign_in import SETUP_CODE, hints
+from tests.unit.compose.operate.place import env, plan, values, words
 
 SENTINEL = ("--host-ip", "h", "--sentinel")
 TO_SN = ("--host-ip", "h", "--sn-ip", "s")
@@ -142,6 +143,25 @@ def test_the_license_server():
     assert values(found, "publish") == ["5814:5814"]
     assert values(found, "restart") == ["unless-stopped"]
     assert values(words("license", "--data=/data"), "volume") == ["/data:/hpe"]
+
+
+@pytest.mark.parametrize(
+    ("given", "page"),
+    [
+        (["--license-port=6000"], "https://THIS-HOST:6000/"),
+        (["-p", "127.0.0.1:6001:5814/tcp"], "https://127.0.0.1:6001/"),
+        (["-p", "0.0.0.0:6002:5814"], "https://THIS-HOST:6002/"),
+        (["-p", "80:80"], "https://lic:5814/ inside its network"),
+        ([], "https://lic:5814/ inside its network"),
+    ],
+)
+def test_where_the_license_servers_page_and_setup_code_are(given, page):
+    (node,) = plan("license", "--name=lic", *given).containers
+    first, second = hints(node, ["sudo", "docker"])
+    assert first.startswith(f"page: {page}")
+    assert f"sudo docker exec lic cat {SETUP_CODE}" in second
+    (other,) = plan("swci", "--name=c").containers
+    assert hints(other, ["docker"]) == []
 
 
 @pytest.mark.parametrize("given", ["--restart=no", "--rm", "--rm=true"])

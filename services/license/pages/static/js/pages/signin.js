@@ -26,6 +26,6 @@ export async function show(root, { params }) {
     params.get("ended") && message("about", "", h("span", {}, "Your session has ended. Sign in to go on where you were.")),
     h("div", { class: "card" }, form([user, password], [h("button", { class: "button primary", type: "submit" }, "Sign in")], submit)),
     reset && h("p", {}, h("a", { href: address("setup") }, "Choose a new password with a reset code")),
-    h("p", { class: "muted small" }, "No account, or the password is lost? An administrator of this server can set a new one.")));
+    h("p", { class: "muted small" }, "No account, or the password is lost? An administrator can set a new one; where no administrator can sign in, the command ", h("code", {}, "python3 -m services.license.users reset-password NAME"), " on the server's host (in its container: docker exec) prints a reset code.")));
   user.control.focus();
 }
