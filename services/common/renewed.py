@@ -10,6 +10,7 @@ import base64
 import binascii
 import logging
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -28,6 +29,8 @@ LONGEST = 12 * 1024
 """Characters of the header's value."""
 MOST_BITS, MOST_EXPONENT = 8192, 1 << 32
 """Of RSA keys."""
+REMEMBERED = 512
+"""Statements that were checked: at most 6 MB of hostile ones."""
 
 IsRevoked = Callable[[x509.Certificate], bool]
 
@@ -70,22 +73,39 @@ def confirmed(
 
 def _former(who: PeerCertificate, part: str, is_revoked: IsRevoked) -> str | None:
     """The fingerprint of one former certificate, if its key vouches for ``who``."""
+    found = _vouching(who.fingerprint, part)
+    if found is None:
+        return None
+    certificate, former = found
+    if former.role is not who.role:
+        return None
+    if is_revoked(certificate):
+        _tell(who.common_name, former.common_name, former.fingerprint)
+        return None
+    return former.fingerprint
+
+
+@lru_cache(REMEMBERED)
+def _tell(name: str, former: str, fingerprint: str) -> None:
+    """Once: it comes with each request."""
+    log.warning(
+        "%s says that it was renewed from %s (%s...), which is revoked: not believed",
+        name, former, fingerprint[:16],
+    )  # fmt: skip
+
+
+@lru_cache(REMEMBERED)
+def _vouching(now: str, part: str) -> tuple[x509.Certificate, PeerCertificate] | None:
+    """The certificate whose key vouches for the one with fingerprint ``now``; remembered, since
+    the same words come with each request."""  # noqa: D205, D209
     try:
         der, signature = (_decode(each) for each in part.split(".", 1))
         certificate = x509.load_der_x509_certificate(der)
         former = describe(certificate)
-        _verify(certificate, signature, _text(former.fingerprint, who.fingerprint))
-        if former.role is not who.role:
-            return None
-        if is_revoked(certificate):
-            log.warning(
-                "%s says that it was renewed from %s, which is revoked: not believed",
-                who.common_name, former.common_name,
-            )  # fmt: skip
-            return None
+        _verify(certificate, signature, _text(former.fingerprint, now))
     except (ValueError, TypeError, binascii.Error, InvalidSignature, *ODD):
         return None
-    return former.fingerprint
+    return certificate, former
 
 
 def _text(former: str, now: str) -> bytes:
