@@ -1,5 +1,6 @@
 """Who is refused although a certificate, or a former key, was good once; and odd circumstances."""
 
+import asyncio
 import logging
 import os
 import ssl
@@ -190,6 +191,40 @@ async def test_where_certificates_are_optional_a_revoked_one_is_worse_than_none(
             peer.renew()
             peer.later()
             assert (await http.get(url, headers={HEADER: "x.y"})).json() == [], "it goes on"
+
+
+# --- cut off in the middle
+
+
+async def test_a_request_that_began_is_answered_and_the_next_one_is_not_begun(site, peer):
+    mine, theirs = site.identity(), peer.identity(NodeKind.SN)
+    app, taken = rest.make_app("test"), []
+
+    @app.post("/take")
+    async def take(request: Request) -> int:
+        taken.append(await request.body())
+        return len(taken[-1])
+
+    sock = rest.listen("127.0.0.1", 0, "test")
+    async with rest.serving(app, sock, theirs), asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection(
+            *sock.getsockname(), ssl=mine.client_context()
+        )
+        head = b"POST /take HTTP/1.1\r\nhost: x\r\ncontent-length: 6\r\n\r\n"
+        asking = head[:-2] + b"expect: 100-continue\r\n\r\n"
+        writer.write(asking)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100")
+        writer.write(b"abc")
+        (peer.cas / "list.crl").write_bytes(pem(crl(site.ca, site.issued)))
+        peer.later()
+        writer.write(b"def")
+        answer = await reader.readuntil(b"\r\n\r\n") + await reader.readexactly(1)
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert answer.endswith(b"6")
+        writer.write(head + b"ghijkl")
+        with pytest.raises((OSError, asyncio.IncompleteReadError)):
+            await reader.readexactly(1)
+    assert taken == [b"abcdef"]
 
 
 # --- renewal in the middle
