@@ -61,8 +61,8 @@ class PeerCertificate:
 def role_rule(role: NodeKind) -> str:
     """What a certificate of this role must say."""
     return (
-        f"its CN must start with {role}- or its OU be {role} (an SVID's SPIFFE ID: a part of the "
-        f"path must be {role.lower()} or start with {role.lower()}-)"
+        f"its CN must start with {role}- or its OU be {role} (an SVID: the last part of its SPIFFE "
+        f"ID must be {role.lower()} or start with {role.lower()}-)"
     )
 
 
@@ -98,11 +98,14 @@ def fingerprint_of(certificate: x509.Certificate) -> str:
 
 
 def spiffe_role(spiffe_id: str) -> NodeKind | None:
-    """The role that a SPIFFE ID names: the last part of its path that does, e.g. ``/site/sl-1``."""
+    """The role that a SPIFFE ID names by the last part of its path, e.g. ``/site/sl-1``.
+
+    The last one only: ``/ns/sn/sa/web`` is some workload of a namespace ``sn``.
+    """
     if not spiffe_id.startswith(SPIFFE):
         return None
     _, _, path = spiffe_id.removeprefix(SPIFFE).partition("/")
-    return _role(part.split("-")[0] for part in reversed(path.split("/")))
+    return _role([path.rpartition("/")[2].split("-")[0]])
 
 
 def trust_domain(spiffe_id: str) -> str:
