@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
@@ -14,6 +14,8 @@ from services.common.errors import ForbiddenError
 from services.common.ids import NodeKind
 
 SPIFFE = "spiffe://"
+ODD = (x509.DuplicateExtension, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm)
+"""What reading an odd certificate raises, besides ``ValueError``."""
 _ALIASES = {"LICENSE": NodeKind.LICENSE, "APLS": NodeKind.LICENSE}
 """Words for a role in SPIFFE IDs, besides the roles themselves."""
 
@@ -59,8 +61,8 @@ class PeerCertificate:
 def role_rule(role: NodeKind) -> str:
     """What a certificate of this role must say."""
     return (
-        f"its CN must start with {role}- or its OU be {role} (an SVID's SPIFFE ID: a part of the "
-        f"path must be {role.lower()} or start with {role.lower()}-)"
+        f"its CN must start with {role}- or its OU be {role} (an SVID: the last part of its SPIFFE "
+        f"ID must be {role.lower()} or start with {role.lower()}-)"
     )
 
 
@@ -96,9 +98,14 @@ def fingerprint_of(certificate: x509.Certificate) -> str:
 
 
 def spiffe_role(spiffe_id: str) -> NodeKind | None:
-    """The role that a SPIFFE ID names: the last part of its path that does, e.g. ``/site/sl-1``."""
+    """The role that a SPIFFE ID names by the last part of its path, e.g. ``/site/sl-1``.
+
+    The last one only: ``/ns/sn/sa/web`` is some workload of a namespace ``sn``.
+    """
+    if not spiffe_id.startswith(SPIFFE):
+        return None
     _, _, path = spiffe_id.removeprefix(SPIFFE).partition("/")
-    return _role(part.split("-")[0] for part in reversed(path.split("/")))
+    return _role([path.rpartition("/")[2].split("-")[0]])
 
 
 def trust_domain(spiffe_id: str) -> str:
@@ -112,7 +119,7 @@ def _spiffe_ids(certificate: x509.Certificate) -> list[str]:
     """The URIs of its SAN, where one of them is a SPIFFE ID."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, ValueError, *ODD):
         return []
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     return uris if any(uri.lower().startswith(SPIFFE) for uri in uris) else []
@@ -131,7 +138,7 @@ def is_issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> 
     """Whether a CA signed a certificate."""
     try:
         certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, *ODD):
         return False
     return True
 

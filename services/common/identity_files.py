@@ -15,6 +15,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from services.common.certificate import ODD
 from services.common.errors import ConfigError
 from services.common.ids import NodeKind
 from services.common.material import Material, signed
@@ -98,10 +99,14 @@ class FileSource:
             return None
         before = self._loaded
         try:
-            return self.load()
-        except ConfigError:
+            fresh = self.load()
+        except BaseException:
             self._loaded = before
             raise
+        if self._stamp() != self._loaded:  # being replaced just now: perhaps half of it
+            self._loaded = before
+            return None
+        return fresh
 
     def close(self) -> None:
         """Nothing is open."""
@@ -265,5 +270,5 @@ def _may_sign(certificate: x509.Certificate) -> bool:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         return certificate.issuer == certificate.subject
-    except ValueError:
+    except (ValueError, *ODD):
         return False

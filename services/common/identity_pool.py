@@ -1,9 +1,12 @@
 """HTTP connections that show the present certificate: a renewed one means new connections."""
 
+import ssl
+
 import httpx
 
 from services.common.renewed import HEADER
 from services.common.tls import Identity
+from services.common.tls_context import BoundContext, Present
 
 
 class IdentityPool:
@@ -16,8 +19,8 @@ class IdentityPool:
 
     def __init__(self, identity: Identity, timeout: httpx.Timeout) -> None:
         self._identity, self._timeout = identity, timeout
-        self._http = self._make()
-        self._of = identity.generation
+        self._of = identity.now()
+        self._http = self._make(self._of)
         self._under_way: dict[httpx.AsyncClient, int] = {}
 
     @property
@@ -35,8 +38,8 @@ class IdentityPool:
         """
         headers = {"content-type": "application/json"} if content else {}
         http = await self._present()
-        if self._identity.renewed:
-            headers[HEADER] = self._identity.renewed
+        if self._of.renewed:
+            headers[HEADER] = self._of.renewed
         self._under_way[http] = self._under_way.get(http, 0) + 1
         try:
             return await http.request(
@@ -54,15 +57,15 @@ class IdentityPool:
         for http in {self._http, *self._under_way}:
             await http.aclose()
 
-    def _make(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            verify=self._identity.client_context(), timeout=self._timeout, trust_env=False
-        )
+    def _make(self, present: Present) -> httpx.AsyncClient:
+        """Connections of one identity only: the header and the certificate must fit together."""
+        context = BoundContext(ssl.PROTOCOL_TLS_CLIENT, present)
+        return httpx.AsyncClient(verify=context, timeout=self._timeout, trust_env=False)
 
     async def _present(self) -> httpx.AsyncClient:
-        generation = self._identity.generation
-        if generation != self._of:
-            old, self._http, self._of = self._http, self._make(), generation
+        present = self._identity.now()
+        if present is not self._of:
+            old, self._http, self._of = self._http, self._make(present), present
             if old not in self._under_way:
                 await old.aclose()
         return self._http

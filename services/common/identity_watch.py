@@ -9,13 +9,22 @@ from datetime import UTC, datetime, timedelta
 from services.common.ids import NodeKind
 from services.common.settings import NodeSettings
 from services.common.spiffe_source import LOOK_AGAIN_S, SpiffeSource, Waiting
-from services.common.tls import EXPIRY_NOTICE, Identity, expiry_notice, load_identity, usable
+from services.common.tls import (
+    EXPIRY_NOTICE,
+    Identity,
+    expiry_notice,
+    load_identity,
+    notice_span,
+    usable,
+)
 
 log = logging.getLogger("swarm.tls")
 
 WATCH_S = 5.0
 """Seconds between two looks at the identity while no connection is made."""
 LAST_DAY = timedelta(days=1)
+SHORTEST_PAUSE = timedelta(minutes=5)
+"""Between two warnings of the end of a certificate that lives for hours only."""
 
 
 @asynccontextmanager
@@ -72,13 +81,15 @@ async def _watch(identity: Identity, said: datetime | None) -> None:
 
 def _remind(identity: Identity, said: datetime | None) -> datetime | None:
     """Warn of the certificate's end, if that is due; when it was done last."""
-    now = datetime.now(UTC)
-    if said is not None and now - said < notice_pause(identity.certificate.not_after - now):
-        return said
+    now, end = datetime.now(UTC), identity.certificate.not_after
     notice = expiry_notice(identity, now)
     if notice is None:
         return None
-    log.warning("%s", notice)
+    ended_since = said is not None and said <= end < now
+    pause = min(notice_pause(end - now), max(notice_span(identity) / 4, SHORTEST_PAUSE))
+    if said is not None and now - said < pause and not ended_since:
+        return said
+    log.log(logging.ERROR if now > end else logging.WARNING, "%s", notice)
     return now
 
 

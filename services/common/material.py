@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from services.common.certificate import (
+    ODD,
     PeerCertificate,
     describe,
     is_issued_by,
@@ -89,12 +90,12 @@ class Material:
         """
         chain = [x509.load_der_x509_certificate(der) for der in ders]
         for each in chain:
-            if self._is_revoked(each):
+            if self.is_revoked(each):
                 return f"certificate revoked: serial {each.serial_number:x} is on its CA's CRL"
         return self._spiffe_objection(describe(chain[0]), ders[-1]) if self.domains else None
 
-    def _is_revoked(self, certificate: x509.Certificate) -> bool:
-        """A CRL counts only for what the very CA signed that signed the CRL."""
+    def is_revoked(self, certificate: x509.Certificate) -> bool:
+        """Whether it is on a CRL; that counts for what the CA signed that signed the CRL only."""
         return any(
             crl.issuer == certificate.issuer
             and crl.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None
@@ -115,5 +116,5 @@ def signed(crl: x509.CertificateRevocationList, ca: x509.Certificate) -> bool:
     """Whether a CA signed a revocation list."""
     try:
         return crl.issuer == ca.subject and crl.is_signature_valid(ca.public_key())  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, *ODD):
         return False

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.common.door import BACKLOG, Door, Limits
 from services.common.errors import BusyError, ConfigError, ForbiddenError, SwarmError
 from services.common.nesting import is_too_deep
-from services.common.renewed import HEADER, confirmed
+from services.common.renewed import HEADER, IsRevoked, confirmed
 from services.common.rest_protocol import TlsProtocol
 from services.common.tls import Identity, PeerCertificate
 
@@ -242,7 +242,7 @@ def caller(request: Request) -> PeerCertificate:
     certificate = certificate_of(request.scope)
     if certificate is None:
         raise ForbiddenError("a client certificate is needed")
-    return confirmed(certificate, request.headers.get(HEADER))
+    return confirmed(certificate, request.headers.get(HEADER), _is_revoked(request.scope))
 
 
 def certificate_of(scope: Scope) -> PeerCertificate | None:
@@ -250,6 +250,12 @@ def certificate_of(scope: Scope) -> PeerCertificate | None:
     extensions: dict[str, Any] = scope.get("extensions") or {}
     certificate = extensions.get("tls", {}).get("client_certificate")
     return certificate if isinstance(certificate, PeerCertificate) else None
+
+
+def _is_revoked(scope: Scope) -> IsRevoked:
+    tls: dict[str, Any] = (scope.get("extensions") or {}).get("tls", {})
+    found: IsRevoked = tls.get("is_revoked", lambda _: False)
+    return found
 
 
 async def while_there(request: Request, work: Awaitable[T]) -> T:

@@ -102,7 +102,10 @@ class TlsProtocol(HttpToolsProtocol):
         if self._is_busy():
             raise _RefusedError("one request at a time")
         super().on_message_begin()
-        self.scope["extensions"] = {"tls": {"client_certificate": self._peer}}
+        tls: dict[object, object] = {"client_certificate": self._peer}
+        if self._identity is not None:
+            tls["is_revoked"] = self._identity.is_revoked
+        self.scope["extensions"] = {"tls": tls}
         self._head = 1
         self._arrived = 0
 

@@ -157,7 +157,10 @@ class SpiffeSource:
         pause = RETRY_S
         while not self._closed.is_set():
             before = self._got
-            self._follow()
+            try:
+                self._follow()
+            except Exception as exc:  # noqa: BLE001 - e.g. gRPC's; this thread must go on
+                self._is_away(f"{type(exc).__name__}: {exc}")
             pause = RETRY_S if self._got != before else min(pause * 2, RETRY_MAX_S)
             self._closed.wait(pause)
 

@@ -14,11 +14,9 @@ from time import monotonic
 from typing import Protocol
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.common.certificate import PeerCertificate, describe, holder, read_certificate
-from services.common.errors import ConfigError
 from services.common.identity_files import FileSource
 from services.common.ids import NodeKind
 from services.common.material import Material
@@ -31,6 +29,7 @@ from services.common.tls_context import (
     RenewingContext,
     Tls,
     chain_of,
+    expired,
     is_present,
     present_of,
 )
@@ -44,6 +43,8 @@ log = logging.getLogger("swarm.tls")
 
 EXPIRY_NOTICE = timedelta(days=14)
 """A node says that its certificate ends when less than this is left."""
+SHORT_LIFE = timedelta(days=2)
+"""Of a certificate that lives for less, when a third of its life is left."""
 LOOK_S = 2.0
 """Seconds between two looks at the files, or at what the Workload API sent."""
 MISMATCH_S = 10.0
@@ -148,16 +149,23 @@ class Identity:
     def objection(self, tls: Tls, now: datetime | None = None) -> str | None:
         """Why a connection must end that was made before: who is at its other end is not trusted
         any more. None where it may go on."""  # noqa: D205, D209
+        present, made_by = self.now(), present_of(tls)
+        if (ended := expired(tls, now or datetime.now(UTC))) is not None:
+            return ended
         chain = chain_of(tls)
         if not chain:
-            return None
-        material = self.now().material
+            resumed = tls.session_reused and tls.getpeercert(binary_form=True)
+            changed = made_by is None or made_by.generation != present.generation
+            return "its session began before our CAs changed" if resumed and changed else None
+        material = present.material
         peer = x509.load_der_x509_certificate(chain[0])
-        if (now or datetime.now(UTC)) > peer.not_valid_after_utc:
-            return f"the certificate of {describe(peer).common_name} expired"
         if chain[-1] not in {ca.public_bytes(Encoding.DER) for ca in material.trusted}:
             return f"the CA of {describe(peer).common_name} is not trusted any more"
         return material.objection(chain)
+
+    def is_revoked(self, certificate: x509.Certificate) -> bool:
+        """Whether a CRL that we have names a certificate."""
+        return self._present.material.is_revoked(certificate)
 
     def close(self) -> None:
         """Look for no successor any more."""
@@ -182,8 +190,8 @@ class Identity:
                 self._take(self._pending)
                 self._pending = None
             self._trouble.clear()
-        except (ConfigError, OSError, ValueError, UnsupportedAlgorithm) as exc:
-            self._complain(str(exc))
+        except Exception as exc:  # noqa: BLE001 - whatever it is, connections go on with the old one
+            self._complain(str(exc) or type(exc).__name__)
 
     def _take(self, fresh: Material) -> None:
         old = self._present
@@ -259,12 +267,23 @@ def usable(identity: Identity) -> Identity:
 def expiry_notice(identity: Identity, now: datetime | None = None) -> str | None:
     """A line that says when the certificate ends, if that is soon; else None."""
     left = identity.certificate.not_after - (now or datetime.now(UTC))
-    if left > EXPIRY_NOTICE:
+    if left > notice_span(identity):
         return None
-    return (
-        f"certificate {identity.cert} expires in {left.days} days "
-        f"({identity.certificate.not_after:%Y-%m-%d %H:%M} UTC): renew it"
-    )
+    end = f"{identity.certificate.not_after:%Y-%m-%d %H:%M} UTC"
+    todo = "the SPIFFE agent should have sent another" if identity.material.domains else "renew it"
+    if left < timedelta(0):
+        return f"certificate {identity.cert} expired on {end}, other nodes refuse it: {todo}"
+    hours = int(left.total_seconds() // 3600)
+    said = f"{left.days} days" if left.days else f"{hours} h {left.seconds % 3600 // 60} min"
+    return f"certificate {identity.cert} expires in {said} ({end}): {todo}"
+
+
+def notice_span(identity: Identity) -> timedelta:
+    """How long before a certificate's end it is told of: what lives for hours, as SVIDs do, is
+    renewed at half of them, which is nothing to tell."""  # noqa: D205, D209
+    leaf = identity.material.leaf
+    life = leaf.not_valid_after_utc - leaf.not_valid_before_utc
+    return life / 3 if life < SHORT_LIFE else EXPIRY_NOTICE
 
 
 def tls_refusal(exc: BaseException) -> str | None:

@@ -13,8 +13,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Self
 
+from cryptography import x509
+
+from services.common.certificate import describe
 from services.common.errors import ConfigError
 from services.common.material import Material
 
@@ -62,6 +67,9 @@ class BoundContext(ssl.SSLContext):
         self.verify_mode = ssl.CERT_OPTIONAL if client_optional else ssl.CERT_REQUIRED
         self.verify_flags &= ~ssl.VERIFY_X509_STRICT
         self.minimum_version = ssl.TLSVersion.TLSv1_2
+        if server:  # a resumed session has no chain that could be checked again
+            self.options |= ssl.OP_NO_TICKET
+            self.num_tickets = 0
         material = present.material
         try:
             with _as_file(material.pem()) as path:
@@ -214,24 +222,40 @@ _DER = 2
 
 def _require_good(tls: Tls) -> None:
     present = present_of(tls)
-    if present is None or not (present.material.crls or present.material.domains):
+    if present is None:
         return
-    chain = chain_of(tls)
-    why = present.material.objection(chain) if chain else None
+    if tls.session_reused:  # TLS 1.2, by number: OpenSSL checks nothing, the chain is gone
+        why = expired(tls, datetime.now(UTC))
+    elif present.material.crls or present.material.domains:
+        chain = chain_of(tls)
+        why = present.material.objection(chain) if chain else None
+    else:
+        return
     if why is not None:
         raise PeerRefusedError(why)
+
+
+def expired(tls: Tls, now: datetime) -> str | None:
+    """That the peer's certificate ended, if it did; None, too, where it has none."""
+    der = tls.getpeercert(binary_form=True)
+    if not der:
+        return None
+    peer = x509.load_der_x509_certificate(der)
+    if now <= peer.not_valid_after_utc:
+        return None
+    return f"the certificate of {describe(peer).common_name} expired"
 
 
 @contextmanager
 def _as_file(content: bytes) -> Iterator[str]:
     """A file that only OpenSSL, which reads keys from files only, ever sees: in memory."""
-    if not hasattr(os, "memfd_create"):
+    descriptor = _memory()
+    if descriptor is None:
         with tempfile.NamedTemporaryFile() as file:  # mode 0600
             file.write(content)
             file.flush()
             yield file.name
         return
-    descriptor = os.memfd_create("swarm-identity", os.MFD_CLOEXEC)
     try:
         view = memoryview(content)
         while view:
@@ -239,3 +263,13 @@ def _as_file(content: bytes) -> Iterator[str]:
         yield f"/proc/self/fd/{descriptor}"
     finally:
         os.close(descriptor)
+
+
+def _memory() -> int | None:
+    """A file in memory; None where the system has none (not Linux, a sandbox, no ``/proc``)."""
+    if not hasattr(os, "memfd_create") or not Path("/proc/self/fd").is_dir():
+        return None
+    try:
+        return os.memfd_create("swarm-identity", os.MFD_CLOEXEC)
+    except OSError:
+        return None

@@ -11,7 +11,7 @@ from http import HTTPStatus
 
 from services.common.errors import ForbiddenError, NotFoundError, StorageError, SwarmError
 from services.common.ids import Digest, NodeKind
-from services.common.renewed import confirmed
+from services.common.renewed import IsRevoked, confirmed
 from services.common.tls import PeerCertificate
 from services.sl.adapters.intake import Hashers, Intake
 from services.sl.adapters.job import Stop, run_job
@@ -113,14 +113,16 @@ class FileConnection:
         traffic: counted up.
         threads: for the bodies.
         objection: why the client is not trusted any more; asked at each request.
+        is_revoked: whether a certificate that the client had before is on a CRL.
     """
 
     def __init__(
         self, stream: TlsStream, certificate: PeerCertificate, store: Store, may_read: MayRead,
         may_copy: MayCopy, limits: Limits, traffic: Traffic, threads: Threads,
         objection: Callable[[], str | None] = lambda: None,
+        is_revoked: IsRevoked = lambda _: False,
     ) -> None:  # fmt: skip
-        self._objection = objection
+        self._objection, self._is_revoked = objection, is_revoked
         self.stream, self.certificate = stream, certificate
         self._store, self._may_read, self._may_copy = store, may_read, may_copy
         self._limits, self._traffic, self._threads = limits, traffic, threads
@@ -157,7 +159,7 @@ class FileConnection:
                 return False
             request = parse_request(head)
             method = request.method
-            self.certificate = confirmed(self.certificate, request.renewed)
+            self.certificate = confirmed(self.certificate, request.renewed, self._is_revoked)
             if method is Method.PUT:
                 return await self._take(request)
             return await self._give(request)

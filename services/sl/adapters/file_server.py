@@ -168,6 +168,7 @@ class FileServer:
         connection = FileConnection(
             stream, certificate, self._store, self._authorise, self._may_copy, self._limits,
             self.traffic, self._threads, partial(stream.objection, self._identity),
+            self._identity.is_revoked,
         )  # fmt: skip
         if not self._make_room(certificate):
             await connection.refuse(RequestError(503, "too many connections", "busy"))

@@ -38,6 +38,7 @@ from services.sn.adapters.p2p_link import (
     certificate_of,
     der_of,
     end_untrusted,
+    reason,
     receive_hello,
     require_same_chain,
 )
@@ -301,7 +302,7 @@ class P2P:
             link = await self._greet(connection, endpoint)
         except (ValidationError, ForbiddenError) as exc:
             self._complain(where, exc)
-            await connection.close(REFUSED, str(exc)[:100])
+            await connection.close(REFUSED, reason(str(exc)))
             return False
         except ConnectionClosed as exc:
             if endpoint is not None:  # who only asked for the genesis header leaves like this

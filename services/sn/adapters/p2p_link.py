@@ -240,6 +240,11 @@ class Link:
         await self.connection.close(1008, "too slow")
 
 
+def reason(text: str) -> str:
+    """As much of it as a close frame takes: 123 bytes."""
+    return text.encode("ascii", "replace").decode()[:123]
+
+
 async def end_untrusted(
     identity: Identity, links: Mapping[bytes, Link], renewed: Callable[[], None],
     spawn: Callable[[Coroutine[Any, Any, object]], None],
@@ -262,5 +267,5 @@ async def end_untrusted(
         for link in list(links.values()):
             if (why := link.objection(identity)) is not None:
                 log.warning("link to %s ends: %s", link, why)
-                spawn(link.connection.close(REFUSED, why[:100]))
+                spawn(link.connection.close(REFUSED, reason(why)))
                 await asyncio.sleep(ONE_BY_ONE_S)

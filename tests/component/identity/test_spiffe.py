@@ -77,13 +77,13 @@ def ids(*ends):
 @pytest.mark.parametrize(
     ("path", "role"),
     [
-        ("/sn", NodeKind.SN), ("/hospital/sl-12", NodeKind.SL), ("/swop-a/host-3", NodeKind.SWOP),
+        ("/sn", NodeKind.SN), ("/hospital/sl-12", NodeKind.SL), ("/host-3/swop-a", NodeKind.SWOP),
         ("/SWCI", NodeKind.SWCI), ("/license", NodeKind.LICENSE), ("/lic-1", NodeKind.LICENSE),
         ("/apls", NodeKind.LICENSE), ("/sn/sl-1", NodeKind.SL), ("/alice", None), ("", None),
-        ("/snow", None),
+        ("/snow", None), ("/ns/sn/sa/web", None), ("/sl-1/", None),
     ],
 )  # fmt: skip
-def test_the_role_is_the_last_part_of_the_path_that_names_one(path, role):
+def test_the_role_is_what_the_last_part_of_the_path_names(path, role):
     assert spiffe_role(f"spiffe://sn.example.org{path}") is role
 
 
@@ -216,7 +216,10 @@ def test_malformed_updates_are_told_and_the_old_identity_goes_on(agents, identit
     ("svid", "says"),
     [
         ({"path": "/sn-1"}, "is a certificate of role SN, this node is SL"),
-        ({"path": "/alice"}, "role none, this node is SL: .* part of the path must be sl"),
+        (
+            {"path": "/alice"},
+            "role none, this node is SL: .* last part of its SPIFFE ID must be sl",
+        ),
         ({"path": "/sl-1", "days": -0.5}, "expired on"),
         ({"path": "/sl-1", "ca": True}, "malformed: .*CA flag"),
         ({"path": "", "spiffe_id": "https://example.org/sl-1"}, "malformed: .*not a SPIFFE ID"),

@@ -101,7 +101,7 @@ async def test_ready_line_story_and_clean_stop_with_a_long_poll_open(launch):
     started = time.monotonic()
     code, lines = await sn.stop()
     assert code == 0, lines
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 15, "the long poll would last for 60 s"
     assert not [line for line in lines if "ERROR" in line or "Traceback" in line]
     await asyncio.wait([watching])
 
