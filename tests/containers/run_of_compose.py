@@ -35,7 +35,10 @@ class Run:
         self._log = folder / "up.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._environment = {**os.environ, "COMPOSE_PROJECT_NAME": self.mark}
-        self.variables(SWARM_RUN_DIR=str(self.folder), MAX_EPOCHS="4")
+        self.variables(
+            SWARM_RUN_DIR=str(self.folder), MAX_EPOCHS="2",
+            SL_STRAGGLER_TIMEOUT=str(PATIENCE),  # nobody is given up because a test is slow
+        )  # fmt: skip
 
     def variables(self, **more: str) -> None:
         """Set variables of the composition."""
@@ -50,6 +53,10 @@ class Run:
         shutil.copy(source / "train.py", folder / "train_digits.py")
         (folder / "train.py").write_text(text)
         self.variables(SWARM_EXAMPLES=str(folder.parent), EXAMPLE="mine", ML_RESTARTS="2")
+
+    def example(self, name: str) -> None:
+        """Run one of the repository's examples, as it is."""
+        self.variables(SWARM_EXAMPLES=str(REPOSITORY / "examples"), EXAMPLE=name)
 
     # --- doing
 
@@ -84,6 +91,12 @@ class Run:
             words, cwd=REPOSITORY, env=self._environment, text=True, timeout=PATIENCE, check=False,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
+
+    def stop(self, container: Container) -> None:
+        """`docker stop`; on a busy machine with more patience than its ten seconds."""
+        busy = os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
+        container.stop(timeout=60 if busy else 10)  # then it would be killed
+        container.reload()
 
     # --- looking
 
