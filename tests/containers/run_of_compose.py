@@ -15,6 +15,7 @@ import docker
 from docker.models.containers import Container
 
 from compose.plan import REPOSITORY
+from tests.containers.conftest import grace
 
 PATIENCE = 900
 """Seconds for a whole run on a machine that does other things, too."""
@@ -93,9 +94,8 @@ class Run:
         )  # fmt: skip
 
     def stop(self, container: Container) -> None:
-        """`docker stop`; on a busy machine with more patience than its ten seconds."""
-        busy = os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
-        container.stop(timeout=60 if busy else 10)  # then it would be killed
+        """`docker stop`, then look at it."""
+        container.stop(timeout=grace())  # then it would be killed
         container.reload()
 
     # --- looking

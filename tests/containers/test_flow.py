@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.containers.conftest import Composition
+from tests.containers.conftest import Composition, grace
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(2400)]
 
@@ -61,7 +61,9 @@ def test_services_end_soon_when_told_to(composition: Composition):
     client = composition.service("sn-1").client
     for name in ("swci", "swop-1", "swop-2", "sn-1", "license", "socket-proxy"):
         container = composition.service(name)
-        container.stop(timeout=30 if name.startswith("swop") else 10)  # then it would be killed
+        container.stop(
+            timeout=max(30 if name.startswith("swop") else 0, grace())
+        )  # then it would be killed
         container.reload()
         assert container.attrs["State"]["ExitCode"] == 0, name
         assert not container.attrs["State"]["OOMKilled"], name
