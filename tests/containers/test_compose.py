@@ -152,7 +152,7 @@ def test_stopped_in_mid_training_and_then_the_demo(run: Run):
 
 
 def test_programs_that_fail(run: Run):
-    """One by itself, one out of memory: too few are left. The demo tells why, and keeps the logs."""
+    """One by itself, one out of memory: too few are left. The demo tells why and keeps logs."""
     run.program(FAILING)
     run.variables(ML_MEMORY="700m")
     done = run.make("compose-demo")
