@@ -56,8 +56,8 @@ class Run:
         self.variables(SWARM_EXAMPLES=str(folder.parent), EXAMPLE="mine", ML_RESTARTS="2")
 
     def example(self, name: str) -> None:
-        """Run one of the repository's examples, as it is."""
-        self.variables(SWARM_EXAMPLES=str(REPOSITORY / "examples"), EXAMPLE=name)
+        """Run one of the repository's examples, as it is, but for one epoch only."""
+        self.variables(SWARM_EXAMPLES=str(REPOSITORY / "examples"), EXAMPLE=name, MAX_EPOCHS="1")
 
     # --- doing
 

@@ -20,6 +20,7 @@ def results(composition: Composition) -> list[dict[str, dict[str, float]]]:
 
 def test_twice_in_a_row(composition: Composition):
     """The second time on the same chain, with what is registered already."""
+    composition.edit("swci/taskdefs/swarm*.yaml", '"MAX_EPOCHS": 20', '"MAX_EPOCHS": 10')
     for time in (1, 2):
         done = composition.make("up-swop")
         assert done.returncode == 0, done.stdout[-6000:]
@@ -30,7 +31,7 @@ def test_twice_in_a_row(composition: Composition):
         found = results(composition)
         assert len(found) == 4
         assert len({each["swarm"]["accuracy"] for each in found}) == 1
-        assert found[0]["swarm"]["accuracy"] > 0.95
+        assert found[0]["swarm"]["accuracy"] > 0.9
         assert max(each["alone"]["accuracy"] for each in found) < 0.5
     down = composition.make("down-swop")
     assert down.returncode == 0, down.stdout
