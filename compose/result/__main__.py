@@ -13,6 +13,7 @@ from compose.result.settings import ResultSettings
 from services.common import logs
 from services.common.errors import SwarmError
 from services.common.ids import NodeKind
+from services.common.resolving import ResolvingLoop
 from services.common.settings import load
 from services.common.sn_client import SnClient
 from services.common.tls import load_identity
@@ -35,7 +36,9 @@ def main() -> int:
     """Run the command; return its exit code."""
     logs.configure("ERROR")
     try:
-        return asyncio.run(_main(load(ResultSettings)))
+        settings = load(ResultSettings)
+        with asyncio.Runner(loop_factory=ResolvingLoop) as runner:
+            return runner.run(_main(settings))
     except SwarmError as exc:
         print(f"error: {exc}", file=sys.stderr)
         return exc.exit_code

@@ -26,8 +26,8 @@ class Services:
     async def run(self) -> None:
         """Watch until cancelled.
 
-        The name of a dead container may take long not to be found, in a thread that cannot be
-        cancelled; so there is at most one try of each service at a time.
+        The name of a dead container may take long not to be found, so there is at most one try of
+        each service at a time.
         """
         try:
             while True:

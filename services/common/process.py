@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from services.common.errors import LicenseRefusedError, LicenseUnavailableError, SwarmError
+from services.common.resolving import ResolvingLoop
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 
@@ -35,7 +36,7 @@ def run(name: str, main: Main, logger: str = "swarm.process", ignored: Sequence[
         ignored: arguments that mean nothing to it.
     """
     tell_ignored(name, logger, ignored)
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=ResolvingLoop) as runner:
         try:
             code = runner.run(_supervise(name, main))
         except SwarmError as exc:

@@ -60,6 +60,11 @@ def why_not(needed: tuple[str, ...] = NEEDED) -> str | None:
     return None
 
 
+def grace() -> int:
+    """Seconds that `docker stop` gives: its own ten, and more on a machine that is busy."""
+    return 60 if os.getloadavg()[0] > (os.cpu_count() or 1) else 10
+
+
 class Composition:
     """The flow of ``compose.swop.yaml`` in containers of this test's own.
 

@@ -15,12 +15,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from compose.images.catalogue import PREFIX, VERSION, full_name
+from tests.containers.conftest import grace
 from tests.containers.hpe_scripts import COMPONENTS, Scripts, Started, docker
 
 TAG = os.environ.get("SWARM_TAG") or VERSION
 HPE_TAG = "2.3.0"
 NEEDED = ("license", *COMPONENTS)
-PATIENCE = 180.0
+PATIENCE = 600.0
 """Seconds for anything on a loaded machine."""
 
 
@@ -210,8 +211,7 @@ class Host:
 
     def stops_in_time(self, container: str) -> bool:
         """Whether it ends in the ten seconds that Docker gives it; a busy machine gets more."""
-        busy = os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
-        return self.stop(container) < (60 if busy else 10)
+        return self.stop(container) < grace()
 
     def remove(self, *containers: str) -> None:
         """Remove containers with their anonymous volumes."""

@@ -53,7 +53,7 @@ class ScriptError(Exception):
     """A script refused its command line."""
 
 
-def docker(*words: str, check: bool = True, timeout: float = 120) -> str:
+def docker(*words: str, check: bool = True, timeout: float = 600) -> str:
     """Output of a docker command, both streams of it."""
     done = subprocess.run(
         ["docker", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -15,6 +15,7 @@ import docker
 from docker.models.containers import Container
 
 from compose.plan import REPOSITORY
+from tests.containers.conftest import grace
 
 PATIENCE = 900
 """Seconds for a whole run on a machine that does other things, too."""
@@ -35,7 +36,10 @@ class Run:
         self._log = folder / "up.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._environment = {**os.environ, "COMPOSE_PROJECT_NAME": self.mark}
-        self.variables(SWARM_RUN_DIR=str(self.folder), MAX_EPOCHS="4")
+        self.variables(
+            SWARM_RUN_DIR=str(self.folder), MAX_EPOCHS="2",
+            SL_STRAGGLER_TIMEOUT=str(PATIENCE),  # nobody is given up because a test is slow
+        )  # fmt: skip
 
     def variables(self, **more: str) -> None:
         """Set variables of the composition."""
@@ -50,6 +54,10 @@ class Run:
         shutil.copy(source / "train.py", folder / "train_digits.py")
         (folder / "train.py").write_text(text)
         self.variables(SWARM_EXAMPLES=str(folder.parent), EXAMPLE="mine", ML_RESTARTS="2")
+
+    def example(self, name: str) -> None:
+        """Run one of the repository's examples, as it is, but for one epoch only."""
+        self.variables(SWARM_EXAMPLES=str(REPOSITORY / "examples"), EXAMPLE=name, MAX_EPOCHS="1")
 
     # --- doing
 
@@ -84,6 +92,11 @@ class Run:
             words, cwd=REPOSITORY, env=self._environment, text=True, timeout=PATIENCE, check=False,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
+
+    def stop(self, container: Container) -> None:
+        """`docker stop`, then look at it."""
+        container.stop(timeout=grace())  # then it would be killed
+        container.reload()
 
     # --- looking
 

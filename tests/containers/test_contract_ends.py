@@ -13,7 +13,7 @@ from tests.containers.conftest import why_not
 from tests.containers.contract_host import NEEDED, Host, gen_cert
 from tests.containers.hpe_scripts import docker
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(2400)]
 
 OPTIONS = {
     "sn": ["--host-ip", "x", "--sentinel"],

@@ -9,7 +9,7 @@ from tests.containers.conftest import why_not
 from tests.containers.contract_host import NEEDED, TAG
 from tests.containers.hpe_scripts import docker
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(2400)]
 
 LARGEST = 350_000_000
 PORTS = {

@@ -18,7 +18,7 @@ from tests.containers.conftest import why_not
 from tests.containers.contract_host import NEEDED, PATIENCE, Host
 from tests.containers.hpe_scripts import Started, docker
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(2400)]
 
 RUNNER = "defaulttaskbb.taskdb.sml.hpe"
 PROFILE = """\

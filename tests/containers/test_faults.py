@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tests.containers.conftest import Composition
+from tests.containers.conftest import PATIENCE, Composition, grace
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(2400)]
 
@@ -31,35 +31,27 @@ def assert_complete(composition: Composition) -> None:
 
 def assert_no_orphans(composition: Composition) -> None:
     """A reset removes what it finds; SWOPs have some seconds for it."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while composition.pairs("SL", "all") or composition.pairs("ML", "all"):
         assert time.monotonic() < deadline, "containers of pairs are left"
         time.sleep(0.2)
 
 
-def test_a_swop_that_is_killed_and_started_goes_on(composition: Composition):
-    train(composition)
-    before = ids(composition)
-    swop = composition.service("swop-1")
-    swop.kill()
-    assert ids(composition) == before  # the pairs do not notice
-    swop.start()
-    composition.until(
-        lambda: swop.logs().decode().count("was there already: going on with it") == 2,
-        "the SWOP found its pairs again",
-    )
-    assert ids(composition) <= before  # nothing was started a second time
-    assert_complete(composition)
-    assert_no_orphans(composition)
-
-
-def test_a_swop_that_is_restarted_goes_on(composition: Composition):
-    """`docker restart`, as for an update of SWOP, with SWOP_ON_STOP=keep."""
+def test_swops_that_are_killed_and_restarted_go_on(composition: Composition):
+    """One is killed, and started by hand; then `docker restart`, as for an update, of another."""
     composition.variables(SWOP_ON_STOP="keep")
     train(composition)
     before = ids(composition)
-    composition.service("swop-2").restart(timeout=30)
-    assert ids(composition) <= before
+    killed, other = composition.service("swop-1"), composition.service("swop-2")
+    killed.kill()
+    assert ids(composition) == before  # the pairs do not notice
+    killed.start()
+    other.restart(timeout=max(30, grace()))
+    composition.until(
+        lambda: killed.logs().decode().count("was there already: going on with it") == 2,
+        "the SWOP found its pairs again",
+    )
+    assert ids(composition) <= before  # nothing was started a second time
     assert_complete(composition)
     assert_no_orphans(composition)
 

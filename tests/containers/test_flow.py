@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.containers.conftest import Composition
+from tests.containers.conftest import Composition, grace
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(2400)]
 
@@ -20,6 +20,7 @@ def results(composition: Composition) -> list[dict[str, dict[str, float]]]:
 
 def test_twice_in_a_row(composition: Composition):
     """The second time on the same chain, with what is registered already."""
+    composition.edit("swci/taskdefs/swarm*.yaml", '"MAX_EPOCHS": 20', '"MAX_EPOCHS": 10')
     for time in (1, 2):
         done = composition.make("up-swop")
         assert done.returncode == 0, done.stdout[-6000:]
@@ -30,7 +31,7 @@ def test_twice_in_a_row(composition: Composition):
         found = results(composition)
         assert len(found) == 4
         assert len({each["swarm"]["accuracy"] for each in found}) == 1
-        assert found[0]["swarm"]["accuracy"] > 0.95
+        assert found[0]["swarm"]["accuracy"] > 0.9
         assert max(each["alone"]["accuracy"] for each in found) < 0.5
     down = composition.make("down-swop")
     assert down.returncode == 0, down.stdout
@@ -61,7 +62,9 @@ def test_services_end_soon_when_told_to(composition: Composition):
     client = composition.service("sn-1").client
     for name in ("swci", "swop-1", "swop-2", "sn-1", "license", "socket-proxy"):
         container = composition.service(name)
-        container.stop(timeout=30 if name.startswith("swop") else 10)  # then it would be killed
+        container.stop(
+            timeout=max(30 if name.startswith("swop") else 0, grace())
+        )  # then it would be killed
         container.reload()
         assert container.attrs["State"]["ExitCode"] == 0, name
         assert not container.attrs["State"]["OOMKilled"], name

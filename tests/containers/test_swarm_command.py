@@ -16,7 +16,7 @@ from compose.plan import REPOSITORY
 from tests.component.swop import docker_place
 from tests.containers.conftest import PATIENCE, TAG, why_not
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(2400)]
 
 GUIDE = REPOSITORY / "docs" / "swarm-command.md"
 
