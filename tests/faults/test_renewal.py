@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,8 @@ pytestmark = [pytest.mark.swarm, pytest.mark.timeout(600)]
 OPTIONS = ("--sns", "3", "--min-peers", "3", "--quorum-seconds", "60")
 BATCHES = 40
 """Before each tenth the ML programs wait until the test is so far."""
+PATIENCE = 120
+"""Seconds."""
 PROGRAM = str(Path(__file__).with_name("ml_program.py"))
 
 
@@ -47,10 +50,10 @@ class Certificates:
         services = [n for n in self.run.pids if not n.startswith("ml-")]
         assert len(services) == 3 + 3 + 1, services
 
-        def lack():
-            return [name for name in services if text not in self.log(name)]
-
-        self.run.until(lambda _: not lack())
+        deadline = time.monotonic() + PATIENCE  # the programs may wait: then the run says nothing
+        while lacking := [name for name in services if text not in self.log(name)]:
+            assert time.monotonic() < deadline, lacking
+            time.sleep(0.1)
 
     def log(self, name):
         return (self.run.run_dir / "logs" / f"{name}.log").read_text()
