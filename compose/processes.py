@@ -225,7 +225,14 @@ class Processes:
         return any(node.alive for node in nodes)
 
     async def stop_all(self, why: str) -> None:
-        """Stop everything in the order of `STOP_ORDER`."""
+        """Stop everything in the order of `STOP_ORDER`.
+
+        From the beginning no node can fail any more: an SL ends badly by itself when its ML
+        program was stopped, and another program takes longer.
+        """
+        for node in self.nodes.values():
+            if node.alive:
+                node.told = why
         for kinds in STOP_ORDER:
             seconds = SWOP_SECONDS if Kind.SWOP in kinds else STOP_SECONDS
             await self.stop([n for n in self.nodes.values() if n.plan.kind in kinds], why, seconds)
