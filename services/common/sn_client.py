@@ -25,6 +25,7 @@ from services.common.errors import (
 )
 from services.common.identity_pool import IdentityPool
 from services.common.ids import NodeId
+from services.common.retrying import Notices
 from services.common.tls import Identity, tls_refusal
 
 log = logging.getLogger("swarm.snClient")
@@ -47,11 +48,6 @@ ROUNDS_AT_ONCE = 200
 """Rounds that one request asks for; with 32 peers a megabyte or two."""
 RETRY_SECONDS = 1.0
 """Pause between two tries of the whole list of SNs."""
-NOTICES = 12
-"""Lines that say that we try again, spread over the patience (HPE: 12)."""
-
-RETRYING = "Failed to connect to the API server. Retrying %d of %d: %s"
-"""HPE's words, then why."""
 
 
 class SnClient:
@@ -226,7 +222,8 @@ class SnClient:
             SnUnavailableError: none answered.
         """
         loop = asyncio.get_running_loop()
-        give_up, told = loop.time() + self.patience, 0
+        began = loop.time()
+        give_up, notices = began + self.patience, Notices(self.patience)
         while True:
             failures: dict[str, str] = {}
             while untried := [sn for sn in self.sns if sn not in failures]:
@@ -241,9 +238,8 @@ class SnClient:
                     f"no SN answers ({_listed(failures)}). Check that the SN is up, its address "
                     "and port, the firewall, and that its certificate is signed by a CA you trust"
                 )
-            if (due := due_notice(give_up - loop.time(), self.patience)) > told:
-                told = due
-                log.warning(RETRYING, due, NOTICES, _listed(failures))
+            if line := notices.due(loop.time() - began, _listed(failures)):
+                log.warning(line)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _send(
@@ -286,11 +282,6 @@ class SnClient:
         if len(self.sns) > 1:
             for limit in self._under_way.pop(sn, ()):
                 limit.reschedule(asyncio.get_running_loop().time())
-
-
-def due_notice(left: float, patience: float) -> int:
-    """Which of the :data:`NOTICES` is due when so many seconds of the patience are left."""
-    return min(NOTICES, 1 + int((patience - left) * NOTICES / patience)) if patience else 0
 
 
 def _is_tls_refusal(failure: str) -> bool:

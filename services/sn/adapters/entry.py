@@ -7,7 +7,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.common.errors import ForbiddenError, RemoteError, SnUnavailableError
-from services.common.sn_client import NOTICES, RETRYING, due_notice
+from services.common.retrying import Notices
 from services.common.tls import Identity
 from services.sn.adapters.site import Site
 
@@ -45,7 +45,8 @@ async def find_network(identity: Identity, entry: str, patience: float) -> Netwo
     url = f"https://{entry}"
     log.info("Using URL : %s/is_up", url)
     loop = asyncio.get_running_loop()
-    give_up, told = loop.time() + patience, 0
+    began = loop.time()
+    give_up, notices = began + patience, Notices(patience)
     async with httpx.AsyncClient(
         verify=identity.client_context(), timeout=10.0, trust_env=False
     ) as http:
@@ -62,9 +63,8 @@ async def find_network(identity: Identity, entry: str, patience: float) -> Netwo
                     f"the SN to join does not answer at {entry}: {problem}. Check that it is up, "
                     "SENTINEL_NODE_IP, the port, the firewall and the certificates"
                 )
-            if (due := due_notice(give_up - loop.time(), patience)) > told:
-                told = due
-                log.warning(RETRYING, due, NOTICES, f"{entry}: {problem}")
+            if line := notices.due(loop.time() - began, f"{entry}: {problem}"):
+                log.warning(line)
             await asyncio.sleep(RETRY_SECONDS)
 
 
