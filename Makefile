@@ -34,7 +34,8 @@ UP_breast-cancer := ML_ARGUMENTS= SWARM_PAIRS=3 SWARM_FOURTH=0 MIN_PEERS=$(or $(
 UP := SWARM_RUN_DIR=$(UP_DIR) SWARM_UID=$$(id -u) SWARM_GID=$$(id -g) EXAMPLE=$(EXAMPLE) $(UP_$(EXAMPLE)) docker compose -f compose/compose.yaml \
     $(if $(SWARM_LICENSE_PORT)$(SWARM_SWCI_PORT),-f compose/compose.ports.yaml)
 
-.PHONY: help setup demo images up down compose-demo up-swop down-swop swarm test test-containers matrix check lint types imports generated fmt contracts proto freeze clean
+.NOTPARALLEL:
+.PHONY: help setup demo images up down compose-demo up-swop down-swop swarm test test-parallel test-swarm test-containers matrix check lint types imports generated fmt contracts proto freeze clean
 
 help:            ## list targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -108,10 +109,14 @@ down-swop:       ## remove its containers, volumes, network and what its SWOPs b
 swarm: setup     ## swarm.pyz: the `swarm` command as one file, for hosts without this folder (docs/swarm-command.md)
 	@$(PY) -m compose.operate.pack swarm.pyz
 
-test: setup      ## all tests; those that start whole swarms one at a time, after the others
-	$(PY) -m pytest -n 2 --dist loadgroup -m "not swarm and not docker" $(PYTEST_ARGS)
-	$(PY) -m pytest -m swarm $(PYTEST_ARGS)
+test: test-parallel test-swarm  ## all tests; those that start whole swarms one at a time, after the others
 	@echo "test: the tests of the container images are apart: make images, make test-containers"
+
+test-parallel: setup  # two at a time
+	$(PY) -m pytest -n 2 --dist loadgroup -m "not swarm and not docker" $(PYTEST_ARGS)
+
+test-swarm: setup  # whole swarms
+	$(PY) -m pytest -m swarm $(PYTEST_ARGS)
 
 test-containers: setup  ## tests of the images, after `make images`; minutes
 	$(PY) -m pytest -m docker -rs $(PYTEST_ARGS)
