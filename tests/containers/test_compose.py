@@ -31,8 +31,10 @@ train_digits.main()
 """The digits, where pair 4 waits after its first epoch until the test lets it go on."""
 WAITED_FOR = r"leader (sl-\d) .*waiting for sl-4 to check in"
 """What ``result`` says then: the others have a leader, which waits for pair 4."""
-CRASH = "cd /proc; for each in [0-9]*; do grep -qa services.sl $each/cmdline && kill -9 $each; done"
-"""Kills an SL from within its container."""
+CRASH = (
+    "cd /proc; for each in [0-9]*; do grep -qa 'services[.]sl' $each/cmdline && kill -9 $each; done"
+)
+"""Kills an SL from within its container, and not itself before (so the brackets)."""
 FAILING = """
 import os, time
 number = int(os.environ["ML_SL"].partition(":")[0][-1])
