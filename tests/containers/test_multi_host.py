@@ -19,8 +19,8 @@ from tests.containers.organisations import (
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(2400)]
 
-EPOCHS = 2
-"""About 15 rounds, so that there is time for a fault in the middle."""
+EPOCHS = 30
+"""About 230 rounds: what comes before the fault may take a minute on a fast machine."""
 HELLO = """
 import socket, ssl
 context = ssl.create_default_context()
