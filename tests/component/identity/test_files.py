@@ -12,16 +12,6 @@ from tests.component.identity.site import DAY, Site, authority, crl, issue, pem,
 
 
 @pytest.fixture
-def ca():
-    return authority()
-
-
-@pytest.fixture
-def site(tmp_path, ca):
-    return Site(tmp_path / "node", ca)
-
-
-@pytest.fixture
 def peer(tmp_path, ca):
     return Site(tmp_path / "peer", ca, "SN-1").identity(NodeKind.SN)
 

@@ -23,22 +23,7 @@ from services.common.material import Material
 from services.common.renewed import HEADER, confirmed, statements
 from services.common.tls import Identity, expiry_notice
 from services.sn.adapters.p2p_link import reason
-from tests.component.identity.site import DAY, Site, authority, crl, issue, pem, shake_hands
-
-
-@pytest.fixture
-def ca():
-    return authority()
-
-
-@pytest.fixture
-def site(tmp_path, ca):
-    return Site(tmp_path / "node", ca)
-
-
-@pytest.fixture
-def peer(tmp_path, ca):
-    return Site(tmp_path / "peer", ca, "SN-1")
+from tests.component.identity.site import DAY, crl, issue, pem, shake_hands
 
 
 @asynccontextmanager

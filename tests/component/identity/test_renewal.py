@@ -25,21 +25,6 @@ from tests.component.identity.site import (
 )
 
 
-@pytest.fixture
-def ca():
-    return authority()
-
-
-@pytest.fixture
-def site(tmp_path, ca):
-    return Site(tmp_path / "node", ca)
-
-
-@pytest.fixture
-def peer(tmp_path, ca):
-    return Site(tmp_path / "peer", ca, "SN-1")
-
-
 def shown(client, server):
     """Fingerprints that each end sees of the other."""
     return [

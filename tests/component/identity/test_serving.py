@@ -14,21 +14,6 @@ from services.common.renewed import HEADER
 from tests.component.identity.site import Site, authority, crl, pem, shake_hands
 
 
-@pytest.fixture
-def ca():
-    return authority()
-
-
-@pytest.fixture
-def site(tmp_path, ca):
-    return Site(tmp_path / "node", ca)
-
-
-@pytest.fixture
-def peer(tmp_path, ca):
-    return Site(tmp_path / "peer", ca, "SN-1")
-
-
 @asynccontextmanager
 async def serving(identity):
     app = rest.make_app("test")
