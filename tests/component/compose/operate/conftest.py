@@ -129,7 +129,7 @@ def place(request, monkeypatch, capfd):
         yield request.getfixturevalue("fake")
         return
     if reason := docker_place.why_not():
-        pytest.skip(f"NO CONTAINER ENGINE: {reason}")
+        pytest.skip(f"CONTAINER TESTS DID NOT RUN: {reason}")
     _calm(monkeypatch)
     made = RealPlace(capfd)
     with docker_place.swept(made.mark) as client:

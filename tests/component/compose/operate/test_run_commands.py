@@ -46,7 +46,7 @@ def test_swci_leaves_nothing(place):
 
 def test_what_is_piped_into_swci_reaches_it_to_its_end():
     if reason := docker_place.why_not():
-        pytest.skip(f"NO CONTAINER ENGINE: {reason}")
+        pytest.skip(f"CONTAINER TESTS DID NOT RUN: {reason}")
     words = [REPOSITORY / "compose/bin/swarm", "run-swci", f"--image={TINY}", "--cmd=cat"]
     done = subprocess.run(words, input="LIST NODES\n", capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "LIST NODES\n")
@@ -218,7 +218,7 @@ def test_the_script_does_the_same(place):
 def test_the_options_of_the_docker_here_are_built_in():
     """What a newer one has besides is read from its help; then this test wants them."""
     if reason := docker_place.why_not():
-        pytest.skip(f"NO CONTAINER ENGINE: {reason}")
+        pytest.skip(f"CONTAINER TESTS DID NOT RUN: {reason}")
     words = ["docker", "container", "create", "--help"]
     found = parse_help(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
     assert len(found) > 80
